@@ -1,0 +1,1 @@
+"""Certified audits of a trained network's Lipschitz constant."""

@@ -1,0 +1,1 @@
+"""Linear maps between tensor spaces and certified bounds of their operator norms."""

@@ -1,0 +1,1 @@
+"""Certified operator norms, one method a file."""

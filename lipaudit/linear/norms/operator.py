@@ -1,0 +1,146 @@
+"""The certified operator norm of any LinearMap: the right method for its structure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+
+from lipaudit.linear.conv import Conv
+from lipaudit.linear.dense import Dense
+from lipaudit.linear.map import Adjoint, Compose, LinearMap, Sum
+from lipaudit.linear.norms.conv_l2 import conv_l2
+from lipaudit.linear.norms.dense_l2 import dense_l2, stacked_l2
+from lipaudit.linear.pointwise import Diagonal
+from lipaudit.linear.selection import Selection
+from lipaudit.numerics.bound import ZERO, UpperBound, tightest
+from lipaudit.numerics.norms import Norm
+from lipaudit.numerics.rounding import add_up, gamma, mul_up, sqrt_up, up
+
+# Below this the |A| |B| of a product could underflow, where relative error bounds no longer hold.
+_SAFE_FROM_UNDERFLOW = 1e-200
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may be spent on one map: a dense copy is made only within these."""
+
+    entries: int = 2**23
+    small_side: int = 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OperatorNorms:
+    """Certified operator norms, each computed once a map. The cache is the only thing that changes in it."""
+
+    limits: Limits = field(default_factory=Limits)
+    _known: dict[tuple[int, Norm], tuple[LinearMap, UpperBound]] = field(default_factory=dict)
+
+    def of(self, part: LinearMap, norm: Norm) -> UpperBound:
+        """An upper bound of sup |A x| / |x|, both sides in `norm`; every rounding outward."""
+        key = (id(part), norm)
+        if key not in self._known:
+            self._known[key] = (part, self._compute(part, norm))  # the map is kept, so its id stays its own
+        return self._known[key][1]
+
+    def _compute(self, part: LinearMap, norm: Norm) -> UpperBound:
+        if part.in_size == 0 or part.out_size == 0:
+            return ZERO
+        return self._l2(part) if norm is Norm.L2 else self._sums(part, norm)
+
+    def _sums(self, part: LinearMap, norm: Norm) -> UpperBound:
+        """l1: the largest column sum of |A|; linf: the largest row sum. Exact up to rounding for one piece,
+        of a dense copy for a composite that is small, else of |A_k|..|A_1| >= |A|."""
+        bound = _majorant_sum(part, norm)
+        if isinstance(part, Compose | Sum) and _SAFE_FROM_UNDERFLOW < bound < math.inf and self._copies(part):
+            matrix = part.as_matrix().abs()
+            sums = matrix.sum(0 if norm is Norm.L1 else 1)
+            exact = mul_up(float(sums.max()), up(1.0 + gamma(matrix.shape[norm is Norm.LINF] + 1)))
+            value = add_up(exact, mul_up(gamma(part.roundings), bound))
+            return tightest(UpperBound(value, "sums of the merged matrix"), UpperBound(bound, "sums of |weights|"))
+        return UpperBound(bound, "sums of |weights|")
+
+    def _copies(self, part: LinearMap) -> bool:
+        return part.in_size * part.out_size <= self.limits.entries
+
+    def _small(self, part: LinearMap) -> bool:
+        return self._copies(part) and min(part.in_size, part.out_size) <= self.limits.small_side
+
+    def _l2(self, part: LinearMap) -> UpperBound:
+        match part:
+            case Selection():
+                return UpperBound(_whole_sqrt_up(part.most_copies()), "exact")
+            case Diagonal():
+                largest = float(part.scale.abs().max())
+                return UpperBound(_inflated(largest, part.scale_roundings), "exact")
+            case Adjoint():
+                return self.of(part.of, Norm.L2)
+            case Dense():
+                stack = part.weight.reshape(-1, *part.weight.shape[-2:])
+                stored = dense_l2(stack[0]) if len(stack) == 1 else stacked_l2(stack)
+                return _with_error(stored, part, part.weight_roundings)
+            case Conv():
+                return self._conv(part)
+            case _:
+                return self._composite(part)
+
+    def _conv(self, part: Conv) -> UpperBound:
+        stored = conv_l2(part.kernel, part.source[2:], part.stride, part.dilation, part.pads, part.groups)
+        bound = _with_error(stored, part, part.kernel_roundings)
+        # On small images the padding's border is most of the map, and a dense copy is both cheap and exact.
+        return tightest(bound, self._dense_copy(part)) if self._small(part) else bound
+
+    def _composite(self, part: LinearMap) -> UpperBound:
+        if self._small(part):
+            return self._dense_copy(part)
+        if isinstance(part, Compose):
+            product = UpperBound(1.0, "")
+            for piece in part.maps:
+                product = UpperBound(mul_up(product.value, self.of(piece, Norm.L2).value), "product of merged parts")
+            return tightest(product, self._schur(part))
+        if isinstance(part, Sum):
+            total = add_up(*(self.of(term, Norm.L2).value for term in part.terms))
+            return tightest(UpperBound(total, "sum of parts"), self._schur(part))
+        return self._schur(part)
+
+    def _schur(self, part: LinearMap) -> UpperBound:
+        """||A||_2 <= sqrt(||A||_1 ||A||_inf)   (Schur; Golub & Van Loan, Matrix Computations, Cor. 2.3.2)."""
+        value = sqrt_up(mul_up(_majorant_sum(part, Norm.L1), _majorant_sum(part, Norm.LINF)))
+        return UpperBound(value, "sqrt(l1 linf)")
+
+    def _dense_copy(self, part: LinearMap) -> UpperBound:
+        """Of fl(A) from unit vectors: ||A|| <= ||fl(A)|| + gamma ||majorant||, the latter by Schur's bound."""
+        schur = self._schur(part)
+        if not _SAFE_FROM_UNDERFLOW < schur.value < math.inf:
+            return schur
+        copy = dense_l2(part.as_matrix())
+        value = add_up(copy.value, mul_up(gamma(part.roundings + 1), schur.value))
+        return tightest(UpperBound(value, copy.evidence), schur)
+
+
+def _majorant_sum(part: LinearMap, norm: Norm) -> float:
+    majorant = part.majorant()
+    if norm is Norm.L1:
+        sums = majorant.adjoint(torch.ones(1, *part.out_shape, dtype=torch.float64))
+    else:
+        sums = majorant.apply(torch.ones(1, *part.in_shape, dtype=torch.float64))
+    # once for the sums' own rounding, once for the stored weights against the intended ones
+    return _inflated(float(sums.max()), 2 * part.roundings + 1)
+
+
+def _with_error(stored: UpperBound, part: LinearMap, roundings: int) -> UpperBound:
+    """Adds the norm of (intended - stored) weights: entrywise at most gamma |stored|."""
+    if roundings == 0:
+        return stored
+    slack = sqrt_up(mul_up(_majorant_sum(part, Norm.L1), _majorant_sum(part, Norm.LINF)))
+    return UpperBound(add_up(stored.value, mul_up(gamma(roundings + 1), slack)), stored.evidence)
+
+
+def _inflated(value: float, roundings: int) -> float:
+    return mul_up(value, up(1.0 + gamma(roundings))) if roundings else value
+
+
+def _whole_sqrt_up(n: int) -> float:
+    root = math.isqrt(n)
+    return float(root) if root * root == n else sqrt_up(float(n))

@@ -1,0 +1,245 @@
+"""Builder: walks an ONNX graph in dependency order, folding what is constant and collecting what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import defs, helper
+
+from lipaudit.errors import InvalidInput, Unsupported
+from lipaudit.graph.graph import Node
+from lipaudit.loading.constants import constant, evaluate, non_finite
+from lipaudit.loading.model import Refusal
+from lipaudit.ops.discontinuous import reason as jump
+from lipaudit.ops.op import Op
+from lipaudit.ops.registry import Constant, Data, RawNode, Value, parse
+
+MAX_NODES = 50_000
+MAX_ENTRIES = 2**28
+
+
+class _Refused:
+    """A value that could not be built; what depends on it is not reported again."""
+
+
+_REFUSED = _Refused()
+
+
+class Builder:
+    """Builds the nodes of one graph. Its lists grow while `run` works: nodes, refusals, assumptions."""
+
+    def __init__(self, proto: onnx.GraphProto, opset: int, path: Path) -> None:
+        self.proto, self.opset, self.path = proto, opset, path
+        self.nodes: list[Node] = []
+        self.refusals: list[Refusal] = []
+        self.input_refusals: list[Refusal] = []
+        self.assumptions: list[str] = []
+        self._values: dict[str, Value | _Refused] = {}
+        self._stored = {tensor.name: tensor for tensor in proto.initializer}
+        self._producer = {name: node for node in proto.node for name in node.output if name}
+        self._integer_inputs: dict[str, str] = {}
+        self._folded: list[str] = []
+        if len(proto.node) > MAX_NODES:
+            raise InvalidInput(f"model {path} has {len(proto.node)} nodes, more than the {MAX_NODES} that are read")
+        names = [name for node in proto.node for name in node.output if name]
+        names += [tensor.name for tensor in proto.initializer]
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InvalidInput(f"model {path} defines the value {twice!r} twice, so two runtimes may disagree on it")
+
+    def bind(self, name: str, value: Data) -> None:
+        self._values[name] = value
+
+    def refuse_input(self, name: str, dtype: str) -> None:
+        """An input of whole numbers has no Jacobian: refused where the output depends on it."""
+        why = f"input {name!r} is of type {dtype}: a function of whole numbers has no Lipschitz constant"
+        self.input_refusals.append(Refusal("input", name, why, "LIP104"))
+        self._integer_inputs[name] = why
+
+    def emit_named(self, name: str, kind: str, op: Op, *args: Data) -> Data:
+        """Adds a node and gives its value."""
+        if any(n > MAX_ENTRIES for n in (_entries(op.out_shape),)):
+            raise Unsupported(f"its result of shape {list(op.out_shape)} is too large")
+        self.nodes.append(Node(name, kind, op, tuple(arg.number for arg in args), (name,)))
+        return Data(len(self.nodes), op.out_shape)
+
+    def run(self, wanted: Sequence[str]) -> list[Value | None]:
+        """The values of the wanted names; None where a refusal stands in self.refusals."""
+        for node in self._in_order(wanted):
+            self._step(node)
+        found = [self._lookup(name) for name in wanted]
+        if self._folded:
+            count, first = len(self._folded), self._folded[0]
+            self.assumptions.append(f"{count} constant arithmetic node(s), from {first}, were folded in float64")
+        return [None if isinstance(value, _Refused) else value for value in found]
+
+    def _in_order(self, wanted: Sequence[str]) -> list[onnx.NodeProto]:
+        """The nodes that the wanted values need, arguments first, whatever their order in the file."""
+        order: list[onnx.NodeProto] = []
+        state: dict[int, int] = {}  # 1 open, 2 done
+        stack = [self._producer[name] for name in reversed(wanted) if name in self._producer]
+        while stack:
+            node = stack[-1]
+            if state.get(id(node)) == 2:
+                stack.pop()
+                continue
+            waiting = [self._producer[n] for n in node.input if n in self._producer]
+            waiting = [p for p in waiting if state.get(id(p)) != 2]
+            if not waiting:
+                state[id(node)] = 2
+                order.append(node)
+                stack.pop()
+                continue
+            if state.get(id(node)) == 1 and any(state.get(id(p)) == 1 for p in waiting):
+                raise InvalidInput(f"model {self.path} has a cycle at node {node.name!r}")
+            state[id(node)] = 1
+            stack.extend(waiting)
+        return order
+
+    def _lookup(self, name: str) -> Value | _Refused:
+        if name not in self._values:
+            if name in self._stored:
+                self._values[name] = self._load(name)
+            elif name in self._integer_inputs:
+                self.refusals.append(Refusal("input", name, self._integer_inputs[name], "LIP104"))
+                self._values[name] = _REFUSED
+            else:
+                raise InvalidInput(f"model {self.path} uses the value {name!r}, which nothing defines")
+        return self._values[name]
+
+    def _load(self, name: str) -> Value | _Refused:
+        try:
+            value = constant(self._stored[name], self.path)
+        except Unsupported as error:
+            self.refusals.append(Refusal("initializer", name, str(error)))
+            return _REFUSED
+        self._check_finite(value, name)
+        return value
+
+    def _check_finite(self, value: Constant, name: str) -> None:
+        if (index := non_finite(value)) is not None:
+            at = float(value.value[index])
+            raise InvalidInput(f"model {self.path}: weight {name!r} holds {at} at index {list(index)}")
+
+    def _step(self, proto: onnx.NodeProto) -> None:
+        name = proto.name or next((n for n in proto.output if n), proto.op_type)
+        args = [self._lookup(n) if n else None for n in proto.input]
+        outputs = [n for n in proto.output if n]
+        refused = any(isinstance(arg, _Refused) for arg in args)
+        if not refused:
+            try:
+                results = self._outcome(proto, name, [a for a in args if not isinstance(a, _Refused)])
+                for target, value in zip(proto.output, results, strict=False):
+                    if target:
+                        self._values[target] = value
+            except Unsupported as error:
+                self.refusals.append(Refusal(proto.op_type, name, str(error)))
+                refused = True
+            except (ValueError, IndexError, RuntimeError, TypeError) as error:
+                # a shape or an attribute that torch or a family rejects: the file is odd, not our arithmetic
+                detail = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+                self.refusals.append(Refusal(proto.op_type, name, f"it does not fit its inputs ({detail})"))
+                refused = True
+        if refused:
+            for target in outputs:
+                self._values.setdefault(target, _REFUSED)
+
+    def _outcome(self, proto: onnx.NodeProto, name: str, args: list[Value | None]) -> Sequence[Value]:
+        if proto.domain not in ("", "ai.onnx"):
+            raise Unsupported(f"it belongs to the domain {proto.domain!r}, of which no rule is known")
+        version = self._version(proto.op_type)
+        if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in proto.attribute):
+            raise Unsupported("it holds a graph of its own (control flow), which is not read")
+        if proto.op_type == "Constant":
+            return [self._constant_node(proto, name)]
+        if proto.op_type in ("Shape", "Size") and isinstance(args[0], Data):
+            return evaluate(proto, [_placeholder(args[0])], self.opset, 1)
+        if all(arg is None or isinstance(arg, Constant) for arg in args):
+            return self._fold(proto, name, [a if isinstance(a, Constant) else None for a in args])
+        if (why := jump(proto.op_type)) is not None:
+            raise Unsupported(why)
+        used = max((place + 1 for place, n in enumerate(proto.output) if n), default=0)
+
+        def emit(op: Op, *data: Data) -> Data:
+            return self.emit_named(name, proto.op_type, op, *data)
+
+        raw = RawNode(proto.op_type, name, version, tuple(args), used, emit)
+        return parse(raw, {a.name: _attribute(a) for a in proto.attribute})
+
+    def _version(self, op: str) -> int:
+        try:
+            return int(defs.get_schema(op, self.opset, "").since_version)
+        except defs.SchemaError:
+            raise Unsupported(f"opset {self.opset} has no op of this name") from None
+
+    def _constant_node(self, proto: onnx.NodeProto, name: str) -> Constant:
+        (attribute,) = proto.attribute
+        if attribute.name == "value":
+            value = constant(attribute.t, self.path)
+        else:
+            kinds = {"value_float": float, "value_floats": float, "value_int": int, "value_ints": int}
+            if attribute.name not in kinds:
+                raise Unsupported(f"a constant given as {attribute.name} is not supported")
+            import numpy as np
+
+            from lipaudit.loading.constants import from_array
+
+            kind = np.float32 if kinds[attribute.name] is float else np.int64
+            value = from_array(np.asarray(_attribute(attribute), dtype=kind))
+        self._check_finite(value, name)
+        return value
+
+    def _fold(self, proto: onnx.NodeProto, name: str, args: list[Constant | None]) -> list[Constant]:
+        results = evaluate(proto, args, self.opset, len(proto.output))
+        if proto.op_type not in _EXACT and any(r.real for r in results):
+            self._folded.append(name)
+        return results
+
+
+def _placeholder(data: Data) -> Constant:
+    import torch
+
+    return Constant(torch.zeros(1, dtype=torch.float64).expand(data.shape))
+
+
+def _entries(shape: tuple[int, ...]) -> int:
+    product = 1
+    for n in shape:
+        product *= n
+    return product
+
+
+def _attribute(attribute: onnx.AttributeProto) -> Any:
+    """The value as a Python number, list or string. Raises Unsupported for tensors and graphs."""
+    if attribute.ref_attr_name:
+        raise Unsupported(f"attribute {attribute.name!r} refers to a function's")
+    value = helper.get_attribute_value(attribute)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, int | float):
+        return value
+    if attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
+        return list(value)
+    raise Unsupported(f"attribute {attribute.name!r} is of a type that is not supported")
+
+
+def dtype_name(elem_type: int) -> str:
+    """'float32' for the protobuf's number."""
+    known = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
+    if elem_type in known:
+        return known[elem_type]
+    try:
+        return onnx.TensorProto.DataType.Name(elem_type).lower()
+    except ValueError:
+        return f"type {elem_type}"
+
+
+_EXACT = frozenset(
+    "Abs Cast Clip Concat Constant ConstantOfShape Expand EyeLike Flatten Gather GatherElements GatherND Identity Max "
+    "Min Neg Pad Range Relu Reshape ScatterElements ScatterND Shape Sign Size Slice Split Squeeze Tile Transpose Trilu "
+    "Unsqueeze Where".split()
+)
+"""Folded without any rounding."""

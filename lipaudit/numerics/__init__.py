@@ -1,0 +1,1 @@
+"""Numbers that keep their promise: outward rounding, norms, boxes, upper and lower bounds."""

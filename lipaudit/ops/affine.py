@@ -1,0 +1,163 @@
+"""Affine ops: linear maps of the arguments plus a constant. Most of a network, and all that is exact."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+
+from lipaudit.linear.fuse import add, compose
+from lipaudit.linear.map import Adjoint, LinearMap, Shape
+from lipaudit.linear.norms.operator import OperatorNorms
+from lipaudit.linear.pointwise import Diagonal
+from lipaudit.linear.selection import Selection
+from lipaudit.numerics.bound import UpperBound
+from lipaudit.numerics.box import Box
+from lipaudit.numerics.norms import Norm
+from lipaudit.numerics.rounding import gamma, tensor_up, up
+from lipaudit.ops.op import Op
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Affine(Op):
+    """sum_i maps[i] x_i + offset.
+
+    offset: float64 [*out_shape] or None for 0; the constant meant is within offset_error (entrywise) of it.
+    """
+
+    maps: tuple[LinearMap, ...]
+    offset: torch.Tensor | None = None
+    offset_error: torch.Tensor | None = None
+    family: ClassVar[str] = "Affine"
+    rule: ClassVar[str] = "certified operator norm"
+
+    def __post_init__(self) -> None:
+        if len({part.out_shape for part in self.maps}) != 1:
+            raise ValueError("the maps of an affine op share their output shape")
+        if self.offset is not None and tuple(self.offset.shape) != self.out_shape:
+            raise ValueError(f"an offset of shape {tuple(self.offset.shape)} for an output {self.out_shape}")
+
+    @property
+    def in_shapes(self) -> tuple[Shape, ...]:
+        return tuple(part.in_shape for part in self.maps)
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.maps[0].out_shape
+
+    @property
+    def linear(self) -> LinearMap:
+        """The map of the only argument."""
+        (only,) = self.maps
+        return only
+
+    def forward(self, *args: torch.Tensor) -> torch.Tensor:
+        total = self.maps[0].apply(args[0])
+        for part, x in zip(self.maps[1:], args[1:], strict=True):
+            total = total + part.apply(x)
+        return total if self.offset is None else total + self.offset
+
+    def interval(self, *boxes: Box) -> Box:
+        if (ordered := self._ordered(boxes)) is not None:
+            return ordered
+        shape = self.out_shape
+        centre, spread, size, unbounded = (torch.zeros(1, *shape, dtype=torch.float64) for _ in range(4))
+        for part, box in zip(self.maps, boxes, strict=True):
+            c, r = (t.unsqueeze(0) for t in box.centre_radius())
+            infinite = torch.isinf(r)
+            majorant = part.majorant()
+            centre = centre + part.apply(c)
+            spread = spread + majorant.apply(torch.where(infinite, torch.zeros_like(r), r))
+            size = size + majorant.apply(c.abs())
+            unbounded = unbounded + majorant.apply(infinite.double())
+        if self.offset is not None:
+            centre, size = centre + self.offset, size + self.offset.abs()
+        n = max(part.roundings for part in self.maps) + len(self.maps) + 1
+        # The radius and size are sums of non-negative terms: exact up to the factor below, for stored weights too.
+        slack = up(1.0 + gamma(2 * n + 4))
+        radius = tensor_up((spread + size * gamma(n)) * slack)
+        if self.offset_error is not None:
+            radius = tensor_up(radius + self.offset_error)
+        radius = torch.where(unbounded > 0, torch.full_like(radius, math.inf), radius)[0]
+        return Box(centre[0] - radius, centre[0] + radius).widened(0.0)
+
+    def _ordered(self, boxes: tuple[Box, ...]) -> Box | None:
+        """Where every map only moves, adds up or scales entries one by one, ends map to ends (infinite ones too)."""
+        if all(isinstance(p, Selection) or (isinstance(p, Adjoint) and isinstance(p.of, Selection)) for p in self.maps):
+            ends = [[p.apply(end.unsqueeze(0))[0] for end in (b.lower, b.upper)] for p, b in zip(self.maps, boxes, strict=True)]
+        elif len(self.maps) == 1 and isinstance(self.maps[0], Diagonal):
+            scale, box = self.maps[0].scale, boxes[0]
+            products = [torch.where(scale == 0, torch.zeros_like(end), scale * end) for end in (box.lower, box.upper)]
+            ends = [[torch.minimum(*products), torch.maximum(*products)]]
+        else:
+            return None
+        lower, upper = ends[0]
+        for low, high in ends[1:]:
+            lower, upper = lower + low, upper + high
+        n = max(part.roundings for part in self.maps) + len(self.maps) - 1
+        if self.offset is None and n == 0:
+            return Box(lower, upper)
+        size = sum((p.majorant().apply(_finite(b.magnitude).unsqueeze(0))[0] for p, b in zip(self.maps, boxes, strict=True)), torch.zeros(self.out_shape, dtype=torch.float64))
+        if self.offset is not None:
+            lower, upper, size, n = lower + self.offset, upper + self.offset, size + self.offset.abs(), n + 1
+        error = size * gamma(2 * n + 4) * 2.0
+        if self.offset_error is not None:
+            error = error + self.offset_error
+        return Box(lower, upper).widened(0.0, tensor_up(error))
+
+    def gains(self, norm: Norm, *boxes: Box) -> tuple[UpperBound, ...]:
+        norms = OperatorNorms()
+        return tuple(norms.of(part, norm) for part in self.maps)
+
+    def joint_gain(self, norm: Norm, *boxes: Box) -> UpperBound:
+        return OperatorNorms().of(self.joint_map(), norm)
+
+    def joint_map(self) -> LinearMap:
+        """The map of all arguments flattened and concatenated into one vector."""
+        sizes = [part.in_size for part in self.maps]
+        total, start, pieces = sum(sizes), 0, []
+        for part, size in zip(self.maps, sizes, strict=True):
+            pick = torch.arange(start, start + size).reshape(part.in_shape)
+            pieces.append(compose(Selection.of((total,), pick), part))
+            start += size
+        return add(*pieces)
+
+    def after(self, index: int, inner: Affine) -> Affine:
+        """This op with its argument `index` replaced by `inner`'s arguments: their composition, still affine.
+
+        The rounding of the composed offset is bounded and kept in offset_error.
+        """
+        outer = self.maps[index]
+        maps = (*self.maps[:index], *(compose(part, outer) for part in inner.maps), *self.maps[index + 1 :])
+        if inner.offset is None:
+            return Affine(maps, self.offset, self.offset_error)
+        moved = outer.apply(inner.offset.unsqueeze(0))[0]
+        majorant = outer.majorant()
+        size = majorant.apply(inner.offset.abs().unsqueeze(0))[0]
+        if inner.offset_error is not None:
+            carried = majorant.apply(inner.offset_error.unsqueeze(0))[0]
+        else:
+            carried = torch.zeros_like(moved)
+        offset = moved if self.offset is None else moved + self.offset
+        own = torch.zeros_like(moved) if self.offset_error is None else self.offset_error
+        reach = size + (0.0 if self.offset is None else self.offset.abs())
+        error = (reach * gamma(outer.roundings + 2) + carried + own) * up(1.0 + gamma(outer.roundings + 6))
+        return Affine(maps, offset, tensor_up(error))
+
+
+def _finite(x: torch.Tensor) -> torch.Tensor:
+    return torch.where(torch.isfinite(x), x, torch.zeros_like(x))
+
+
+def merge_arguments(op: Affine, keys: tuple[int, ...]) -> tuple[Affine, tuple[int, ...]]:
+    """The same op with the maps of equal keys (the same source) added up into one."""
+    if len(set(keys)) == len(keys):
+        return op, keys
+    grouped: dict[int, list[LinearMap]] = {}
+    for key, part in zip(keys, op.maps, strict=True):
+        grouped.setdefault(key, []).append(part)
+    maps = tuple(add(*parts) for parts in grouped.values())
+    return Affine(maps, op.offset, op.offset_error), tuple(grouped)

@@ -1,0 +1,224 @@
+"""Products with constant weights: Gemm, MatMul, Conv, ConvTranspose, BatchNormalization."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from lipaudit.errors import Unsupported
+from lipaudit.linear.conv import Conv
+from lipaudit.linear.dense import Dense
+from lipaudit.linear.fuse import compose
+from lipaudit.linear.map import Adjoint, Shape
+from lipaudit.linear.pointwise import Diagonal
+from lipaudit.linear.selection import Selection
+from lipaudit.ops.affine import Affine
+from lipaudit.ops.bilinear import MatMulData
+from lipaudit.ops.onnx.windows import resolve_pads
+from lipaudit.ops.registry import Constant, Data, RawNode, float32, onnx_op
+
+
+@onnx_op("Gemm", versions=(1, 6, 7, 9, 11, 13))
+def _gemm(
+    node: RawNode,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,  # noqa: N803
+    transB: int = 0,  # noqa: N803
+    broadcast: int = 0,
+) -> Data:
+    """certified norm of alpha W"""
+    x = node.data(0)
+    if len(x.shape) != 2:
+        raise Unsupported(f"its input has rank {len(x.shape)}, not 2")
+    if transA:
+        x = node.pick(x, torch.t)
+    weight = node.constant(1, "weight")
+    weight = weight if transB else weight.t()
+    a, b = float32(alpha), float32(beta)
+    target = (x.shape[0], weight.shape[0])
+    rows = Dense(weight * a, (x.shape[0],), 1, x.shape, target, 0 if a == 1.0 else 1)
+    extra = node.arg(2)
+    if isinstance(extra, Data):
+        scaled = Diagonal(torch.tensor(b, dtype=torch.float64), target)
+        return node.emit(Affine((rows, scaled)), x, node.broadcast(extra, target))
+    if extra is None or b == 0.0:
+        return node.affine(rows, x)
+    return _with_bias(node, rows, x, extra.value.expand(target), b)
+
+
+def _with_bias(node: RawNode, part: Dense, x: Data, bias: torch.Tensor, factor: float) -> Data:
+    error = None if factor == 1.0 else (bias * factor).abs() * 2.0**-52
+    return node.emit(Affine((part,), (bias * factor).contiguous(), error), x)
+
+
+@onnx_op("MatMul", versions=(1, 9, 13))
+def _matmul(node: RawNode) -> Data:
+    """certified norm of the constant factor; of two data tensors, each bounded by the other's range"""
+    left, right = node.arg(0), node.arg(1)
+    if isinstance(left, Data) and isinstance(right, Constant):
+        return _weight_right(node, left, right.value)
+    if isinstance(left, Constant) and isinstance(right, Data):
+        return _weight_left(node, left.value, right)
+    a, b = node.data(0), node.data(1)
+    if len(a.shape) < 2 or len(b.shape) < 2:
+        raise Unsupported("a product of two data tensors needs rank 2 or more")
+    lead = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a, b = node.broadcast(a, (*lead, *a.shape[-2:])), node.broadcast(b, (*lead, *b.shape[-2:]))
+    return node.emit(MatMulData(a.shape, b.shape), a, b)
+
+
+def _weight_right(node: RawNode, x: Data, weight: torch.Tensor) -> Data:
+    """x @ weight."""
+    vector = weight.dim() == 1
+    matrix = weight.unsqueeze(-1) if vector else weight
+    inside = (1, *x.shape) if len(x.shape) == 1 else x.shape
+    lead = torch.broadcast_shapes(inside[:-2], matrix.shape[:-2])
+    x = node.broadcast(node.reshape(x, inside), (*lead, *inside[-2:]))
+    rows = (*lead, inside[-2])
+    batch = matrix.mT.unsqueeze(-3) if matrix.dim() > 2 else matrix.mT
+    target: Shape = (*rows, matrix.shape[-1])
+    y = node.affine(Dense(batch, rows, 1, x.shape, target), x)
+    # numpy drops the axes that were added to rank-1 operands
+    kept = [*lead, *([] if inside is not x.shape and len(node.data(0).shape) == 1 else [inside[-2]])]
+    return node.reshape(y, kept if vector else [*kept, matrix.shape[-1]])
+
+
+def _weight_left(node: RawNode, weight: torch.Tensor, x: Data) -> Data:
+    """weight @ x."""
+    vector = weight.dim() == 1
+    matrix = weight.unsqueeze(0) if vector else weight
+    single = len(x.shape) == 1
+    inside = (*x.shape, 1) if single else x.shape
+    lead = torch.broadcast_shapes(inside[:-2], matrix.shape[:-2])
+    x = node.broadcast(node.reshape(x, inside), (*lead, *inside[-2:]))
+    target: Shape = (*lead, matrix.shape[-2], inside[-1])
+    y = node.affine(Dense(matrix, tuple(lead), inside[-1], x.shape, target), x)
+    kept = [*lead, *([] if vector else [matrix.shape[-2]]), *([] if single else [inside[-1]])]
+    return node.reshape(y, kept)
+
+
+@onnx_op("Conv", versions=(1, 11, 22))
+def _conv(
+    node: RawNode,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: list[int] | None = None,
+    group: int = 1,
+    kernel_shape: list[int] | None = None,
+    pads: list[int] | None = None,
+    strides: list[int] | None = None,
+) -> Data:
+    """certified norm, zero padding included"""
+    x, kernel = node.data(), node.constant(1, "kernel")
+    size = tuple(kernel.shape[2:])
+    _check_kernel(kernel_shape, size)
+    ones = (1,) * len(size)
+    stride, dilation = tuple(strides or ones), tuple(dilations or ones)
+    extent = tuple(d * (k - 1) + 1 for d, k in zip(dilation, size, strict=True))
+    padding = resolve_pads(auto_pad, pads, x.shape[2:], extent, stride)
+    part = Conv(kernel, x.shape, stride, dilation, padding, group)
+    return node.affine(part, x, _channel_offset(node, part.out_shape))
+
+
+@onnx_op("ConvTranspose", versions=(1, 11, 22))
+def _conv_transpose(
+    node: RawNode,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: list[int] | None = None,
+    group: int = 1,
+    kernel_shape: list[int] | None = None,
+    output_padding: list[int] | None = None,
+    output_shape: list[int] | None = None,
+    pads: list[int] | None = None,
+    strides: list[int] | None = None,
+) -> Data:
+    """certified norm of the convolution that it is the transpose of"""
+    x, kernel = node.data(), node.constant(1, "kernel")
+    size = tuple(kernel.shape[2:])
+    _check_kernel(kernel_shape, size)
+    if auto_pad not in ("NOTSET", "VALID") or output_shape:
+        raise Unsupported("auto_pad and output_shape are not supported here; explicit pads are")
+    ones = (1,) * len(size)
+    stride, dilation = tuple(strides or ones), tuple(dilations or ones)
+    flat = pads or [0] * (2 * len(size))
+    padding = tuple((flat[i], flat[i + len(size)]) for i in range(len(size)))
+    extra = tuple(output_padding or [0] * len(size))
+    spatial = tuple(
+        s * (n - 1) + e + d * (k - 1) + 1 - sum(p)
+        for s, n, e, d, k, p in zip(stride, x.shape[2:], extra, dilation, size, padding, strict=True)
+    )
+    source = (x.shape[0], kernel.shape[1] * group, *spatial)
+    forward = Conv(kernel, source, stride, dilation, padding, group)
+    if forward.out_shape != x.shape:
+        raise Unsupported(f"its output padding {list(extra)} does not fit its stride")
+    return node.affine(Adjoint(forward), x, _channel_offset(node, source))
+
+
+def _check_kernel(kernel_shape: list[int] | None, size: Shape) -> None:
+    if kernel_shape is not None and tuple(kernel_shape) != size:
+        raise Unsupported(f"kernel_shape {kernel_shape} is not the kernel's {list(size)}")
+
+
+def _channel_offset(node: RawNode, shape: Shape) -> torch.Tensor | None:
+    bias = node.optional(2, "bias")
+    if bias is None:
+        return None
+    return bias.reshape(1, -1, *[1] * (len(shape) - 2)).expand(shape).contiguous()
+
+
+@onnx_op("BatchNormalization", versions=(1, 6, 7, 9, 14, 15))
+def _batch_normalization(
+    node: RawNode,
+    *,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+    training_mode: int = 0,
+    spatial: int = 1,
+    is_test: int | None = None,
+    consumed_inputs: list[int] | None = None,
+) -> Data:
+    """max |scale / sqrt(var + epsilon)| by channel, merged with its neighbours (inference only)"""
+    if training_mode or (node.version < 7 and not is_test):
+        raise Unsupported("it is in training mode, where one sample's output depends on the others")
+    if not spatial:
+        raise Unsupported("spatial=0 is not supported")
+    if node.outputs > 1:
+        raise Unsupported("its running statistics are outputs, which only training has")
+    x = node.data()
+    scale, bias, mean, variance = (
+        node.constant(place, what) for place, what in enumerate(("scale", "bias", "mean", "variance"), start=1)
+    )
+    shifted = variance + float32(epsilon)
+    if not bool((shifted > 0).all()):
+        raise Unsupported("variance + epsilon is not positive in some channel")
+    factor = scale / torch.sqrt(shifted)
+    shape = (1, -1, *[1] * (len(x.shape) - 2)) if len(x.shape) > 1 else (-1,)
+    offset = (bias - mean * factor).reshape(shape).expand(x.shape).contiguous()
+    # the factor carries 3 roundings (a sum, a root, a quotient), the offset two more
+    error = ((bias.abs() + 2.0 * (mean * factor).abs()) * 2.0**-49).reshape(shape).expand(x.shape).contiguous()
+    return node.emit(Affine((Diagonal(factor.reshape(shape), x.shape, 3),), offset, error), x)
+
+
+@onnx_op("GlobalAveragePool", versions=(1, 22))
+def _global_average_pool(node: RawNode) -> Data:
+    """1 / sqrt(m) in l2, over m positions"""
+    x = node.data()
+    return average(node, x, tuple(range(2, len(x.shape))), keep=True)
+
+
+def average(node: RawNode, x: Data, axes: tuple[int, ...], *, keep: bool, divide: bool = True) -> Data:
+    """The mean (or the sum) over axes: the transpose of a broadcast, scaled."""
+    kept = tuple(1 if axis in axes else n for axis, n in enumerate(x.shape))
+    count = math.prod(n for axis, n in enumerate(x.shape) if axis in axes)
+    places = torch.arange(math.prod(kept)).reshape(kept).expand(x.shape)
+    part = Adjoint(Selection.of(kept, places))
+    target = kept if keep else tuple(n for axis, n in enumerate(x.shape) if axis not in axes)
+    pieces = [part, Selection.reshape(kept, target)]
+    if divide and count > 1:
+        scale = torch.tensor(1.0 / count, dtype=torch.float64)
+        pieces.append(Diagonal(scale, target, 1))
+    return node.affine(compose(*pieces), x)

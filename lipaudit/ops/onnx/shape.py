@@ -1,0 +1,294 @@
+"""Ops that move, repeat or drop entries."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from lipaudit.errors import Unsupported
+from lipaudit.linear.map import LinearMap
+from lipaudit.linear.selection import NOTHING, Selection
+from lipaudit.ops.affine import Affine
+from lipaudit.ops.registry import Constant, Data, RawNode, onnx_op
+
+
+@onnx_op("Identity", versions=(1, 13, 14, 16, 19, 21, 23, 24, 25))
+def _identity(node: RawNode) -> Data:
+    """1"""
+    return node.data()
+
+
+@onnx_op("Dropout", versions=(1, 6, 7, 10, 12, 13, 22))
+def _dropout(
+    node: RawNode,
+    *,
+    ratio: float = 0.5,
+    is_test: int | None = None,
+    seed: int | None = None,
+    consumed_inputs: list[int] | None = None,
+) -> Data:
+    """1 (inference only)"""
+    mode = node.optional(2, "training_mode")
+    if (mode is not None and bool(mode.reshape(()))) or (node.version < 7 and not is_test):
+        raise Unsupported("it is in training mode, where its output is random")
+    return node.data()
+
+
+@onnx_op("Cast", versions=(1, 6, 9, 13, 19, 21, 23, 24, 25))
+def _cast(node: RawNode, *, to: int, saturate: int = 1, round_mode: str = "up") -> Data:
+    """1 between real types, whose rounding is not part of the function; to integers it jumps"""
+    if to not in _REAL_TYPES:
+        raise Unsupported("a cast to an integer or boolean type jumps: there is no Lipschitz constant across it")
+    return node.data()
+
+
+_REAL_TYPES = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
+
+
+@onnx_op("Flatten", versions=(1, 9, 11, 13, 21, 23, 24, 25))
+def _flatten(node: RawNode, *, axis: int = 1) -> Data:
+    """1"""
+    x = node.data()
+    cut = axis + len(x.shape) if axis < 0 else axis
+    return node.reshape(x, (math.prod(x.shape[:cut]), math.prod(x.shape[cut:])))
+
+
+@onnx_op("Reshape", versions=(1, 5, 13, 14, 19, 21, 23, 24, 25))
+def _reshape(
+    node: RawNode, *, allowzero: int = 0, shape: list[int] | None = None, consumed_inputs: list[int] | None = None
+) -> Data:
+    """1"""
+    x = node.data()
+    wanted = list(shape or []) if node.version < 5 else node.integers(1, "shape")
+    if not allowzero:
+        wanted = [x.shape[place] if n == 0 and place < len(x.shape) else n for place, n in enumerate(wanted)]
+    if wanted.count(-1) == 1:
+        known = math.prod(n for n in wanted if n != -1)
+        if known == 0 or math.prod(x.shape) % known:
+            raise Unsupported(f"{list(x.shape)} does not fit into {wanted}")
+        wanted = [math.prod(x.shape) // known if n == -1 else n for n in wanted]
+    if math.prod(wanted) != math.prod(x.shape) or min(wanted, default=1) < 0:
+        raise Unsupported(f"{list(x.shape)} does not fit into {wanted} for one sample; see --shape")
+    return node.reshape(x, wanted)
+
+
+def _axes(node: RawNode, attribute: list[int] | None, since: int) -> list[int] | None:
+    """The axes, an attribute before revision `since`, an argument from there on."""
+    if node.version < since:
+        return attribute
+    return None if node.arg(1) is None else node.integers(1, "axes")
+
+
+@onnx_op("Squeeze", versions=(1, 11, 13, 21, 23, 24, 25))
+def _squeeze(node: RawNode, *, axes: list[int] | None = None) -> Data:
+    """1"""
+    x, chosen = node.data(), _axes(node, axes, 13)
+    rank = len(x.shape)
+    if chosen is None:
+        drop = {axis for axis, n in enumerate(x.shape) if n == 1}
+    else:
+        drop = {axis % rank for axis in chosen}
+    if any(x.shape[axis] != 1 for axis in drop):
+        raise Unsupported(f"an axis of {list(x.shape)} that is not 1 cannot be squeezed")
+    return node.reshape(x, [n for axis, n in enumerate(x.shape) if axis not in drop])
+
+
+@onnx_op("Unsqueeze", versions=(1, 11, 13, 21, 23, 24, 25))
+def _unsqueeze(node: RawNode, *, axes: list[int] | None = None) -> Data:
+    """1"""
+    x, chosen = node.data(), _axes(node, axes, 13) or []
+    rank = len(x.shape) + len(chosen)
+    new = {axis % rank for axis in chosen}
+    sizes = iter(x.shape)
+    return node.reshape(x, [1 if axis in new else next(sizes) for axis in range(rank)])
+
+
+@onnx_op("Transpose", versions=(1, 13, 21, 23, 24, 25))
+def _transpose(node: RawNode, *, perm: list[int] | None = None) -> Data:
+    """1"""
+    x = node.data()
+    order = perm or list(reversed(range(len(x.shape))))
+    return node.pick(x, lambda places: places.permute(order))
+
+
+@onnx_op("Concat", versions=(1, 4, 11, 13))
+def _concat(node: RawNode, *, axis: int = 1) -> Data:
+    """hypot in l2, sum in l1, max in linf of its parts; 1 for parts of one tensor"""
+    shapes = [arg.shape for arg in node.args if arg is not None]
+    rank = len(shapes[0])
+    along = axis % rank
+    target = list(shapes[0])
+    target[along] = sum(shape[along] for shape in shapes)
+    offset = torch.zeros(target, dtype=torch.float64)
+    maps: list[LinearMap] = []
+    data: list[Data] = []
+    start = 0
+    for arg, shape in zip((a for a in node.args if a is not None), shapes, strict=True):
+        part = [slice(None)] * rank
+        part[along] = slice(start, start + shape[along])
+        start += shape[along]
+        if isinstance(arg, Constant):
+            offset[tuple(part)] = arg.value
+        else:
+            index = torch.full(target, NOTHING)
+            index[tuple(part)] = torch.arange(math.prod(shape)).reshape(shape)
+            maps.append(Selection.of(shape, index))
+            data.append(arg)
+    constant = offset if bool((offset != 0).any()) else None
+    return node.emit(Affine(tuple(maps), constant), *data)
+
+
+@onnx_op("Split", versions=(1, 2, 11, 13, 18))
+def _split(
+    node: RawNode, *, axis: int = 0, split: list[int] | None = None, num_outputs: int | None = None
+) -> tuple[Data, ...]:
+    """1 for all parts together"""
+    x = node.data()
+    along = axis % len(x.shape)
+    sizes = split
+    if node.arg(1) is not None:
+        sizes = node.integers(1, "split")
+    if sizes is None:
+        parts = num_outputs or node.outputs
+        each = -(-x.shape[along] // parts)
+        sizes = [each] * (parts - 1) + [x.shape[along] - each * (parts - 1)]
+    if sum(sizes) != x.shape[along] or min(sizes) < 0:
+        raise Unsupported(f"the parts {sizes} do not make up {x.shape[along]}")
+    starts = [sum(sizes[:place]) for place in range(len(sizes))]
+    return tuple(
+        node.pick(x, lambda places, s=start, n=size: places.narrow(along, s, n))
+        for start, size in zip(starts, sizes, strict=True)
+    )
+
+
+@onnx_op("Slice", versions=(1, 10, 11, 13))
+def _slice(
+    node: RawNode, *, starts: list[int] | None = None, ends: list[int] | None = None, axes: list[int] | None = None
+) -> Data:
+    """1"""
+    x = node.data()
+    steps = None
+    if node.version >= 10:
+        starts, ends = node.integers(1, "starts"), node.integers(2, "ends")
+        axes = None if node.arg(3) is None else node.integers(3, "axes")
+        steps = None if node.arg(4) is None else node.integers(4, "steps")
+    starts, ends = starts or [], ends or []
+    axes = list(range(len(starts))) if axes is None else axes
+    steps = [1] * len(starts) if steps is None else steps
+
+    def select(places: torch.Tensor) -> torch.Tensor:
+        for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+            kept = range(places.shape[axis])[slice(start, _end(end, step, places.shape[axis]), step)]
+            places = places.index_select(axis, torch.tensor(list(kept), dtype=torch.int64))
+        return places
+
+    return node.pick(x, select)
+
+
+def _end(end: int, step: int, size: int) -> int | None:
+    """ONNX clamps an end below the first entry to -1 for a negative step, where python would count from the back."""
+    return None if step < 0 and (end <= -size - 1) else end
+
+
+@onnx_op("Gather", versions=(1, 11, 13))
+def _gather(node: RawNode, *, axis: int = 0) -> Data:
+    """sqrt(copies) in l2, copies in l1, 1 in linf"""
+    x, index = node.data(), node.constant(1, "index")
+    along = axis % len(x.shape)
+    size = x.shape[along]
+    if index.numel() and not (int(index.min()) >= -size and int(index.max()) < size):
+        raise Unsupported(f"an index lies outside [-{size}, {size})")
+    flat = torch.remainder(index.reshape(-1), size)
+
+    def select(places: torch.Tensor) -> torch.Tensor:
+        taken = places.index_select(along, flat)
+        return taken.reshape((*x.shape[:along], *index.shape, *x.shape[along + 1 :]))
+
+    return node.pick(x, select)
+
+
+@onnx_op("Expand", versions=(8, 13))
+def _expand(node: RawNode) -> Data:
+    """sqrt(copies) in l2, copies in l1, 1 in linf"""
+    x = node.data()
+    return node.broadcast(x, torch.broadcast_shapes(x.shape, tuple(node.integers(1, "shape"))))
+
+
+@onnx_op("Tile", versions=(6, 13))
+def _tile(node: RawNode) -> Data:
+    """sqrt(copies) in l2, copies in l1, 1 in linf"""
+    return node.pick(node.data(), lambda places: places.repeat(node.integers(1, "repeats")))
+
+
+@onnx_op("Pad", versions=(1, 2, 11, 13, 18, 19, 21, 23, 24, 25))
+def _pad(
+    node: RawNode,
+    *,
+    mode: str = "constant",
+    pads: list[int] | None = None,
+    paddings: list[int] | None = None,
+    value: float = 0.0,
+) -> Data:
+    """1 for constants; sqrt(copies) in l2 where entries are repeated"""
+    x = node.data()
+    fill = value
+    amounts = pads or paddings or []
+    axes = list(range(len(x.shape)))
+    if node.version >= 11:
+        amounts = node.integers(1, "pads")
+        constant = node.optional(2, "constant value")
+        fill = 0.0 if constant is None else float(constant.reshape(()))
+        if node.arg(3) is not None:
+            axes = [axis % len(x.shape) for axis in node.integers(3, "axes")]
+    if mode not in ("constant", "edge", "reflect", "wrap"):
+        raise Unsupported(f"mode {mode!r} is not known")
+    index = torch.arange(math.prod(x.shape)).reshape(x.shape)
+    for place, axis in enumerate(axes):
+        index = _pad_axis(index, axis, amounts[place], amounts[place + len(axes)], mode)
+    part = Selection.of(x.shape, index)
+    offset = None
+    if fill != 0.0 and mode == "constant":
+        offset = torch.where(index == NOTHING, torch.tensor(fill, dtype=torch.float64), 0.0).double()
+    return node.affine(part, x, offset)
+
+
+def _pad_axis(index: torch.Tensor, axis: int, begin: int, end: int, mode: str) -> torch.Tensor:
+    """Positions -begin .. size + end - 1 along one axis; negative amounts crop."""
+    size = index.shape[axis]
+    at = torch.arange(-begin, size + end)
+    if mode == "edge":
+        return index.index_select(axis, at.clamp(0, size - 1))
+    if mode == "wrap":
+        return index.index_select(axis, torch.remainder(at, size))
+    if mode == "reflect":
+        period = max(1, 2 * (size - 1))
+        folded = torch.remainder(at, period)
+        return index.index_select(axis, torch.where(folded < size, folded, period - folded))
+    taken = index.index_select(axis, at.clamp(0, size - 1))
+    shape = [1] * index.dim()
+    shape[axis] = -1
+    inside = ((at >= 0) & (at < size)).reshape(shape)
+    return torch.where(inside, taken, torch.full_like(taken, NOTHING))
+
+
+@onnx_op("DepthToSpace", versions=(1, 11, 13))
+def _depth_to_space(node: RawNode, *, blocksize: int, mode: str = "DCR") -> Data:
+    """1"""
+    x = node.data()
+    n, c, h, w = x.shape
+    b = blocksize
+    if mode == "DCR":
+        return node.pick(x, lambda p: p.reshape(n, b, b, c // b**2, h, w).permute(0, 3, 4, 1, 5, 2).reshape(n, c // b**2, h * b, w * b))  # fmt: skip
+    return node.pick(x, lambda p: p.reshape(n, c // b**2, b, b, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, c // b**2, h * b, w * b))  # fmt: skip
+
+
+@onnx_op("SpaceToDepth", versions=(1, 13))
+def _space_to_depth(node: RawNode, *, blocksize: int) -> Data:
+    """1"""
+    x = node.data()
+    n, c, h, w = x.shape
+    b = blocksize
+    return node.pick(x, lambda p: p.reshape(n, c, h // b, b, w // b, b).permute(0, 3, 5, 1, 2, 4).reshape(n, c * b * b, h // b, w // b))  # fmt: skip
+
+

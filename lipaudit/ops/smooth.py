@@ -1,0 +1,176 @@
+"""Vector-valued smooth ops with a constant of their own: softmax, log-softmax, layer normalisation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+
+from lipaudit.linear.map import Shape
+from lipaudit.numerics.bound import UpperBound
+from lipaudit.numerics.box import Box
+from lipaudit.numerics.norms import Norm
+from lipaudit.numerics.rounding import div_up, gamma, mul_up, sqrt_down, sqrt_up, tensor_down, up
+from lipaudit.ops.op import Op
+
+# Softmax and its sums: exp, a sum of n terms, a quotient; 16 units in the last place for exp.
+_EXP_ROUNDINGS = 16
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Softmax(Op):
+    """exp(x_i) / sum_j exp(x_j) along `axis` (of the unbatched shape).
+
+    Constant 1/2 in l1, l2 and linf: Nair 2025 (arXiv:2510.23012); J = diag(p) - p p', whose l1 = linf norm is
+    max 2 p (1 - p) <= 1/2 and whose largest eigenvalue is at most that (Gershgorin).
+    """
+
+    shape: Shape
+    axis: int
+    family: ClassVar[str] = "Smooth"
+    rule: ClassVar[str] = "1/2 in all norms"
+
+    @property
+    def in_shapes(self) -> tuple[Shape, ...]:
+        return (self.shape,)
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.shape
+
+    def forward(self, *args: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(args[0], self.axis + 1)
+
+    def interval(self, *boxes: Box) -> Box:
+        zero = torch.zeros(self.shape, dtype=torch.float64)
+        if not boxes[0].finite:
+            return Box(zero, zero + 1.0)
+        lower, upper = boxes[0].lower, boxes[0].upper
+        n = self.shape[self.axis]
+        # x_j - x_i is rounded once, which exp turns into a relative error of the share
+        gap = (upper.amax(self.axis, keepdim=True) - lower.amin(self.axis, keepdim=True)) * 2.0**-51
+        relative = torch.where(gap < 0.1, gap * 2.0 + gamma(n + 4 * _EXP_ROUNDINGS), zero + 1.0)
+        least, most = self._share(lower, upper, n), self._share(upper, lower, n)
+        low = least - least * relative - 1e-300
+        high = torch.where(relative < 1.0, most + most * relative + 1e-300, zero + 1.0)
+        loosened = Box(torch.minimum(low, high), high).widened(0.0)
+        return Box(loosened.lower.clamp(min=0.0), loosened.upper.clamp(max=1.0))
+
+    def _share(self, own: torch.Tensor, others: torch.Tensor, n: int) -> torch.Tensor:
+        """1 / (1 + sum over j != i of exp(others_j - own_i))."""
+        if n == 1:
+            return torch.ones_like(own)
+        own, others = own.movedim(self.axis, -1), others.movedim(self.axis, -1)
+        gaps = others.unsqueeze(-2) - own.unsqueeze(-1)
+        gaps = gaps.masked_fill(torch.eye(n, dtype=torch.bool), -math.inf)
+        return (1.0 / (1.0 + torch.exp(gaps).sum(-1))).movedim(-1, self.axis)
+
+    def gains(self, norm: Norm, *boxes: Box) -> tuple[UpperBound, ...]:
+        if self.shape[self.axis] == 1:
+            return (UpperBound(0.0, "constant"),)
+        return (UpperBound(0.5, "softmax"),)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class LogSoftmax(Op):
+    """x_i - log sum_j exp(x_j) along `axis`.
+
+    J = I - 1 p': an oblique projection, ||J||_2 = sqrt(n) |p|_2 <= sqrt(n); a column sums to at most n - 1 in
+    absolute value (|1 - p_i| + (n - 1) p_i), a row to 1 - p_i + (1 - p_i) <= 2.
+    """
+
+    shape: Shape
+    axis: int
+    family: ClassVar[str] = "Smooth"
+    rule: ClassVar[str] = "l2 sqrt(n), l1 n - 1, linf 2"
+
+    @property
+    def in_shapes(self) -> tuple[Shape, ...]:
+        return (self.shape,)
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.shape
+
+    def forward(self, *args: torch.Tensor) -> torch.Tensor:
+        return torch.log_softmax(args[0], self.axis + 1)
+
+    def interval(self, *boxes: Box) -> Box:
+        lower, upper = boxes[0].lower, boxes[0].upper
+        if not boxes[0].finite:
+            return Box(torch.full_like(lower, -math.inf), torch.zeros_like(upper))
+        # the log-sum is monotone in every entry
+        total_low, total_high = (torch.logsumexp(end, self.axis, keepdim=True) for end in (lower, upper))
+        low, high = lower - total_high, torch.minimum(upper - total_low, torch.zeros_like(upper))
+        reach = boxes[0].magnitude.amax(self.axis, keepdim=True) + math.log(max(2, self.shape[self.axis])) + 1.0
+        error = reach * gamma(self.shape[self.axis] + 4 * _EXP_ROUNDINGS)
+        loosened = Box(torch.minimum(low, high), high).widened(0.0, error)
+        return Box(loosened.lower, loosened.upper)
+
+    def gains(self, norm: Norm, *boxes: Box) -> tuple[UpperBound, ...]:
+        n = self.shape[self.axis]
+        if n == 1:
+            return (UpperBound(0.0, "constant"),)
+        value = {Norm.L1: float(n - 1), Norm.L2: sqrt_up(float(n)), Norm.LINF: 2.0}[norm]
+        return (UpperBound(value, "log-softmax"),)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Normalise(Op):
+    """(x - mean) / sqrt(var + eps) over the last axis of [groups, d], without scale and shift.
+
+    J = (1/s)(P - z z' / (d s^2)) with P = I - 1 1'/d, z = P x, s = sqrt(|z|^2 / d + eps): eigenvalues 1/s, eps/s^3
+    and 0, so ||J||_2 <= 1/s, attained at constant x (d >= 2). In l1 and linf:
+    ||J|| <= (1/s) max(2 (d-1)/d, (1 + sqrt(d))/2).
+    """
+
+    groups: int
+    size: int
+    eps: float
+    family: ClassVar[str] = "Smooth"
+    rule: ClassVar[str] = "1 / min sqrt(var + eps); attained at constant inputs"
+
+    @property
+    def in_shapes(self) -> tuple[Shape, ...]:
+        return ((self.groups, self.size),)
+
+    @property
+    def out_shape(self) -> Shape:
+        return (self.groups, self.size)
+
+    def forward(self, *args: torch.Tensor) -> torch.Tensor:
+        centred = args[0] - args[0].mean(-1, keepdim=True)
+        return centred / torch.sqrt((centred * centred).mean(-1, keepdim=True) + self.eps)
+
+    def interval(self, *boxes: Box) -> Box:
+        # |N_i| <= sqrt(d - 1), whatever the input
+        edge = sqrt_up(float(self.size - 1))
+        end = torch.full((self.groups, self.size), edge, dtype=torch.float64)
+        return Box(-end, end)
+
+    def gains(self, norm: Norm, *boxes: Box) -> tuple[UpperBound, ...]:
+        if self.size == 1:
+            return (UpperBound(0.0, "constant"),)
+        inverse = div_up(1.0, self.least_deviation(boxes[0]))
+        if norm is Norm.L2:
+            return (UpperBound(inverse, "1 / min sqrt(var + eps)"),)
+        d = float(self.size)
+        shape = max(up(2.0 * (d - 1.0) / d), up(up(1.0 + sqrt_up(d)) / 2.0))
+        return (UpperBound(mul_up(inverse, shape), "1 / min sqrt(var + eps), entrywise"),)
+
+    def least_deviation(self, box: Box) -> float:
+        """A lower bound of sqrt(var + eps) over the box: the spread that must remain between its intervals.
+
+        var = (1/d) min_m sum (x_i - m)^2 >= (1/d) min_m sum dist(m, [l_i, u_i])^2, a convex function of m; here
+        bounded below by the gap between the highest lower and the lowest upper end: two entries at distance g
+        leave sum >= g^2 / 2.
+        """
+        gap = (box.lower.amax(-1) - box.upper.amin(-1)).clamp(min=0.0)
+        gap = torch.where(torch.isfinite(gap), tensor_down(gap).clamp(min=0.0), torch.zeros_like(gap))
+        least = float((gap * gap).min()) * (1.0 - 4e-16) / (2.0 * self.size) * (1.0 - 4e-16)
+        return sqrt_down(max(self.eps, (least + self.eps) * (1.0 - 4e-16)))

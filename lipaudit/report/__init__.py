@@ -1,0 +1,1 @@
+"""Plain data: what an audit found. No torch, no printing, no judgement."""

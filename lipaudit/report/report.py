@@ -1,0 +1,207 @@
+"""AuditReport and its parts: everything a renderer or a gate needs, and nothing they would have to compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, final
+
+import numpy as np
+
+from lipaudit.numerics.bound import LowerBound, UpperBound
+from lipaudit.report.finding import Finding
+
+Command = Literal["bound", "local", "certify", "gate", "check"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A named input or output of the model, in the shape that was audited."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """The largest difference between the audited graph and onnxruntime over a few points."""
+
+    points: int
+    max_abs_difference: float
+    tolerance: float
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Which file was audited."""
+
+    path: str
+    sha256: str
+    opset: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    parity: Parity | None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The inputs a bound speaks of: a box (kind 'box'), in the units of Problem.units."""
+
+    kind: Literal["box"]
+    low: float
+    high: float
+    source: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is certified: |f(x) - f(y)| in norm_out <= L |x - y| in norm_in, for x, y in the region (None: all)."""
+
+    norm_in: str
+    norm_out: str
+    region: Region | None
+    units: str
+    function: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The gain of one node of the simplified graph: of a run of linear nodes, or of a nonlinearity.
+
+    node, op: names for a table; nodes: every ONNX node merged here; weight: its shape in a few characters.
+    """
+
+    node: str
+    op: str
+    nodes: tuple[str, ...]
+    weight: str
+    gain: UpperBound
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What one engine answered. Exactly one of bound and reason is there."""
+
+    name: str
+    label: str
+    seconds: float
+    bound: UpperBound | None = None
+    reason: str | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Attained:
+    """A lower bound with its witness: |f(x) - f(y)| / |x - y| is at least bound.value."""
+
+    name: str
+    label: str
+    seconds: float
+    bound: LowerBound
+    x: np.ndarray = field(repr=False)
+    y: np.ndarray = field(repr=False)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Jacobian norms at given inputs ('numeric': float64 values, no proof). values: [count]."""
+
+    source: str
+    values: np.ndarray = field(repr=False)
+    directions: np.ndarray | None = field(default=None, repr=False)
+    seconds: float = 0.0
+    method: str = ""
+
+    @property
+    def argmax(self) -> int:
+        return int(np.argmax(self.values))
+
+    def quantile(self, share: float) -> float:
+        """The value below which this share of the samples lies, by linear interpolation."""
+        return float(np.quantile(self.values, share))
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Radii:
+    """Certified radii, one a sample, rounded down; 0 for a misclassified sample. correct: [count] bool.
+
+    For a regression, `correct` is all true and the radius keeps every output within `tolerance`.
+    """
+
+    source: str
+    values: np.ndarray = field(repr=False)
+    correct: np.ndarray = field(repr=False)
+    lipschitz: tuple[float, float]
+    method: str
+    tolerance: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def clean_accuracy(self) -> float:
+        return float(np.mean(self.correct))
+
+    def accuracy_at(self, radius: float) -> float:
+        """The share of samples that are correct and cannot change within the radius (strictly closer)."""
+        return float(np.mean(self.correct & (self.values >= radius)))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RuleResult:
+    """One rule of the gate: passed only by a finite value within its limit."""
+
+    id: str
+    subject: str
+    measured: float | None
+    limit: float
+    result: Literal["pass", "fail", "inconclusive"]
+    detail: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How the audit was made."""
+
+    seconds: float
+    seed: int
+    versions: dict[str, str]
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class AuditReport:
+    """One audit of one model. What was not asked for is None or empty."""
+
+    command: Command
+    model: Model
+    problem: Problem
+    run: Run
+    layers: tuple[Layer, ...] = ()
+    methods: tuple[Method, ...] = ()
+    upper: Method | None = None
+    lower: Attained | None = None
+    samples: Samples | None = None
+    radii: Radii | None = None
+    certified_at: tuple[float, ...] = ()
+    rules: tuple[RuleResult, ...] = ()
+    verdict: Literal["pass", "fail", "inconclusive"] | None = None
+    findings: tuple[Finding, ...] = ()
+    assumptions: tuple[str, ...] = ()
+
+    @property
+    def ratio(self) -> float | None:
+        """Upper over lower, where both are there, finite and not 0."""
+        if self.upper is None or self.upper.bound is None or self.lower is None:
+            return None
+        low, high = self.lower.bound.value, self.upper.bound.value
+        return high / low if low > 0.0 and self.upper.bound.finite else None
