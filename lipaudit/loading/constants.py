@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from lipaudit.errors import InvalidInput, Unsupported
@@ -65,8 +65,7 @@ def evaluate(node: onnx.NodeProto, args: Sequence[Constant | None], opset: int, 
     if node.op_type == "Cast":
         return [_cast(feeds[0], next(a.i for a in node.attribute if a.name == "to"))]
     try:
-        # every argument gets a name of its own, since a node may use one value twice
-        runner = ReferenceEvaluator(_renamed(node, feeds), opsets={"": opset})
+        runner = ReferenceEvaluator(_alone(node, feeds, opset))
         with np.errstate(all="ignore"):
             results = runner.run(None, {f"a{place}": feed for place, feed in enumerate(feeds) if feed is not None})
     except Exception as error:  # the reference implementation raises what its numpy calls raise
@@ -74,12 +73,20 @@ def evaluate(node: onnx.NodeProto, args: Sequence[Constant | None], opset: int, 
     return [from_array(np.asarray(result)) for result in results[:outputs]]
 
 
-def _renamed(node: onnx.NodeProto, feeds: Sequence[Any]) -> onnx.NodeProto:
+def _alone(node: onnx.NodeProto, feeds: Sequence[Any], opset: int) -> onnx.ModelProto:
+    """A model of the one node. Every argument gets a name of its own, since a node may use one value twice."""
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
     del copy.input[:]
     copy.input.extend("" if feed is None else f"a{place}" for place, feed in enumerate(feeds))
-    return copy
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(feeds[int(name[1:])].dtype), None)
+        for name in copy.input
+        if name
+    ]
+    outputs = [helper.make_tensor_value_info(name, onnx.TensorProto.UNDEFINED, None) for name in copy.output if name]
+    graph = helper.make_graph([copy], "constant", inputs, outputs)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
 
 
 def _shape_slice(shape: tuple[int, ...], node: onnx.NodeProto) -> list[int]:

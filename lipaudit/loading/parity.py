@@ -25,12 +25,17 @@ def check_parity(loaded: Loaded, box: Box | None) -> Loaded:
     except _RuntimeFailed as error:
         reason = f"onnxruntime could not run it, so the audited function cannot be confirmed: {error}"
         raise RefusedModel(loaded.facts.path, (Refusal("model", "", reason, "LIP103"),), loaded.facts) from None
+    # a point outside the function's domain (the log of -1) says nothing, if both say so
+    defined = ~(np.isnan(ours) & np.isnan(theirs)).any(1) if ours.shape == theirs.shape else np.zeros(len(points), bool)
+    if ours.shape == theirs.shape and not defined.any():
+        reason = "it is not defined at any point tried; give the inputs that are possible with --domain"
+        raise RefusedModel(loaded.facts.path, (Refusal("model", "", reason, "LIP103"),), loaded.facts)
     dtypes = [facts.dtype for facts in loaded.facts.inputs + loaded.facts.outputs]
     relative = max(RELATIVE.get(dtype, RELATIVE["float32"]) for dtype in dtypes)
-    scale = max(0.01, float(np.abs(theirs).max(initial=0.0)))
+    scale = max(0.01, float(np.abs(theirs[defined]).max(initial=0.0)) if defined.any() else 0.0)
     tolerance = relative * scale
-    difference = float(np.abs(ours - theirs).max(initial=0.0)) if ours.shape == theirs.shape else float("inf")
-    parity = Parity(len(points), difference, tolerance)
+    difference = float(np.abs(ours - theirs)[defined].max(initial=0.0)) if defined.any() else float("inf")
+    parity = Parity(int(defined.sum()), difference, tolerance)
     facts = replace(loaded.facts, parity=parity)
     if not difference <= tolerance:  # NaN fails too
         reason = f"our graph and onnxruntime differ by {difference:.3g}, more than {tolerance:.3g}"

@@ -63,47 +63,45 @@ class Affine(Op):
     def interval(self, *boxes: Box) -> Box:
         if (ordered := self._ordered(boxes)) is not None:
             return ordered
-        shape = self.out_shape
-        centre, spread, size, unbounded = (torch.zeros(1, *shape, dtype=torch.float64) for _ in range(4))
+        zeros = torch.zeros(len(boxes[0].lower), *self.out_shape, dtype=torch.float64)
+        centre, spread, size, unbounded = zeros, zeros, zeros, zeros
         for part, box in zip(self.maps, boxes, strict=True):
-            c, r = (t.unsqueeze(0) for t in box.centre_radius())
+            c, r = box.centre_radius()
             infinite = torch.isinf(r)
             majorant = part.majorant()
             centre = centre + part.apply(c)
-            spread = spread + majorant.apply(torch.where(infinite, torch.zeros_like(r), r))
             size = size + majorant.apply(c.abs())
-            unbounded = unbounded + majorant.apply(infinite.double())
+            if bool((r > 0).any()):
+                spread = spread + majorant.apply(torch.where(infinite, torch.zeros_like(r), r))
+            if bool(infinite.any()):
+                unbounded = unbounded + majorant.apply(infinite.double())
         if self.offset is not None:
             centre, size = centre + self.offset, size + self.offset.abs()
         n = max(part.roundings for part in self.maps) + len(self.maps) + 1
-        # The radius and size are sums of non-negative terms: exact up to the factor below, for stored weights too.
-        slack = up(1.0 + gamma(2 * n + 4))
-        radius = tensor_up((spread + size * gamma(n)) * slack)
+        # spread and size are sums of non-negative terms: exact up to the factor below, for stored weights too
+        radius = tensor_up((spread + size * gamma(n)) * up(1.0 + gamma(2 * n + 4)))
         if self.offset_error is not None:
             radius = tensor_up(radius + self.offset_error)
-        radius = torch.where(unbounded > 0, torch.full_like(radius, math.inf), radius)[0]
-        return Box(centre[0] - radius, centre[0] + radius).widened(0.0)
+        radius = torch.where(unbounded > 0, torch.full_like(radius, math.inf), radius)
+        return Box(centre - radius, centre + radius).widened(0.0)
 
     def _ordered(self, boxes: tuple[Box, ...]) -> Box | None:
         """Where every map only moves, adds up or scales entries one by one, ends map to ends (infinite ones too)."""
-        if all(isinstance(p, Selection) or (isinstance(p, Adjoint) and isinstance(p.of, Selection)) for p in self.maps):
-            ends = [[p.apply(end.unsqueeze(0))[0] for end in (b.lower, b.upper)] for p, b in zip(self.maps, boxes, strict=True)]
-        elif len(self.maps) == 1 and isinstance(self.maps[0], Diagonal):
-            scale, box = self.maps[0].scale, boxes[0]
-            products = [torch.where(scale == 0, torch.zeros_like(end), scale * end) for end in (box.lower, box.upper)]
-            ends = [[torch.minimum(*products), torch.maximum(*products)]]
-        else:
+        ends = _moved_ends(self.maps, boxes) or _scaled_ends(self.maps, boxes)
+        if ends is None:
             return None
-        lower, upper = ends[0]
-        for low, high in ends[1:]:
-            lower, upper = lower + low, upper + high
+        lower, upper = ends
         n = max(part.roundings for part in self.maps) + len(self.maps) - 1
         if self.offset is None and n == 0:
             return Box(lower, upper)
-        size = sum((p.majorant().apply(_finite(b.magnitude).unsqueeze(0))[0] for p, b in zip(self.maps, boxes, strict=True)), torch.zeros(self.out_shape, dtype=torch.float64))
+        size = torch.zeros_like(lower)
+        for part, box in zip(self.maps, boxes, strict=True):
+            magnitude = box.magnitude
+            finite = torch.where(torch.isfinite(magnitude), magnitude, torch.zeros_like(magnitude))
+            size = size + part.majorant().apply(finite)
         if self.offset is not None:
             lower, upper, size, n = lower + self.offset, upper + self.offset, size + self.offset.abs(), n + 1
-        error = size * gamma(2 * n + 4) * 2.0
+        error = size * gamma(2 * n + 4)
         if self.offset_error is not None:
             error = error + self.offset_error
         return Box(lower, upper).widened(0.0, tensor_up(error))
@@ -113,17 +111,7 @@ class Affine(Op):
         return tuple(norms.of(part, norm) for part in self.maps)
 
     def joint_gain(self, norm: Norm, *boxes: Box) -> UpperBound:
-        return OperatorNorms().of(self.joint_map(), norm)
-
-    def joint_map(self) -> LinearMap:
-        """The map of all arguments flattened and concatenated into one vector."""
-        sizes = [part.in_size for part in self.maps]
-        total, start, pieces = sum(sizes), 0, []
-        for part, size in zip(self.maps, sizes, strict=True):
-            pick = torch.arange(start, start + size).reshape(part.in_shape)
-            pieces.append(compose(Selection.of((total,), pick), part))
-            start += size
-        return add(*pieces)
+        return OperatorNorms().of_row(self.maps, norm)
 
     def after(self, index: int, inner: Affine) -> Affine:
         """This op with its argument `index` replaced by `inner`'s arguments: their composition, still affine.
@@ -148,8 +136,25 @@ class Affine(Op):
         return Affine(maps, offset, tensor_up(error))
 
 
-def _finite(x: torch.Tensor) -> torch.Tensor:
-    return torch.where(torch.isfinite(x), x, torch.zeros_like(x))
+Ends = tuple[torch.Tensor, torch.Tensor]
+
+
+def _moved_ends(maps: tuple[LinearMap, ...], boxes: tuple[Box, ...]) -> Ends | None:
+    """The sums of both ends, for maps whose entries are 0 and 1."""
+    if not all(isinstance(p.of if isinstance(p, Adjoint) else p, Selection) for p in maps):
+        return None
+    lower = torch.stack([p.apply(b.lower) for p, b in zip(maps, boxes, strict=True)]).sum(0)
+    upper = torch.stack([p.apply(b.upper) for p, b in zip(maps, boxes, strict=True)]).sum(0)
+    return lower, upper
+
+
+def _scaled_ends(maps: tuple[LinearMap, ...], boxes: tuple[Box, ...]) -> Ends | None:
+    """Both ends times a diagonal, swapped where it is negative, with 0 * inf = 0."""
+    if len(maps) != 1 or not isinstance(maps[0], Diagonal):
+        return None
+    scale = maps[0].scale
+    low, high = (torch.where(scale == 0, torch.zeros_like(end), scale * end) for end in (boxes[0].lower, boxes[0].upper))
+    return torch.minimum(low, high), torch.maximum(low, high)
 
 
 def merge_arguments(op: Affine, keys: tuple[int, ...]) -> tuple[Affine, tuple[int, ...]]:

@@ -96,7 +96,7 @@ class Divide(Op):
 
     def interval(self, *boxes: Box) -> Box:
         x, y = boxes
-        everything = Box.everything(self.shape)
+        everything = Box.everything(x.shape)
         touches = y.straddles_zero
         safe = Box(torch.where(touches, 1.0, y.lower), torch.where(touches, 1.0, y.upper))
         inverse = Box(tensor_down(1.0 / safe.upper), tensor_up(1.0 / safe.lower))
@@ -145,7 +145,7 @@ class MatMulData(Op):
 
     def interval(self, *boxes: Box) -> Box:
         if not (boxes[0].finite and boxes[1].finite):
-            return Box.everything(self.out_shape)
+            return Box.everything((len(boxes[0].lower), *self.out_shape))
         (a, ra), (b, rb) = (box.centre_radius() for box in boxes)
         n = self.left[-1]
         centre = a @ b

@@ -54,8 +54,7 @@ class WindowMax(Op):
         return flat[:, self.windows]
 
     def interval(self, *boxes: Box) -> Box:
-        ends = [self.forward(end.unsqueeze(0))[0] for end in (boxes[0].lower, boxes[0].upper)]
-        return Box(*ends)
+        return Box(self.forward(boxes[0].lower), self.forward(boxes[0].upper))
 
     def gains(self, norm: Norm, *boxes: Box) -> tuple[UpperBound, ...]:
         if norm is Norm.LINF or not self.windows.numel():
@@ -70,8 +69,8 @@ class WindowMax(Op):
     def _most_wins(self, box: Box) -> int:
         """The largest number of windows in which one entry's interval reaches the window's surest value."""
         lower, upper = (box.lower, box.upper) if self.sign > 0 else (-box.upper, -box.lower)
-        surest = self._gather(lower.unsqueeze(0))[0].amax(1, keepdim=True)
-        possible = (self._gather(upper.unsqueeze(0))[0] >= surest) & (self.windows != NOTHING)
+        surest = self._gather(lower).amax(-1, keepdim=True)
+        possible = (self._gather(upper) >= surest).any(0) & (self.windows != NOTHING)
         return int(torch.bincount(self.windows[possible], minlength=1).max())
 
 
@@ -101,7 +100,7 @@ class PointwiseMax(Op):
         return (args[0] * self.sign).max(1).values * self.sign
 
     def interval(self, *boxes: Box) -> Box:
-        return Box(*(self.forward(end.unsqueeze(0))[0] for end in (boxes[0].lower, boxes[0].upper)))
+        return Box(self.forward(boxes[0].lower), self.forward(boxes[0].upper))
 
     def gains(self, norm: Norm, *boxes: Box) -> tuple[UpperBound, ...]:
         return (ONE,)
@@ -134,7 +133,7 @@ class SortPair(Op):
         return torch.stack([torch.where(swap, b, a), torch.where(swap, a, b)], 1)
 
     def interval(self, *boxes: Box) -> Box:
-        return Box(*(self.forward(end.unsqueeze(0))[0] for end in (boxes[0].lower, boxes[0].upper)))
+        return Box(self.forward(boxes[0].lower), self.forward(boxes[0].upper))
 
     def gains(self, norm: Norm, *boxes: Box) -> tuple[UpperBound, ...]:
         return (ONE,)

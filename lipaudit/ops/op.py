@@ -16,6 +16,8 @@ from lipaudit.numerics.norms import Norm
 class Op(ABC):
     """A function of one or more tensors to one tensor; shapes are those of one audited sample.
 
+    Boxes are batches, like points: [B, *shape]; a gain holds over each box of its batch.
+
     Laws (tests/laws): forward(x) is in interval(box) for x in box; for x, y in the box,
     |f(x) - f(y)| <= sum of gains(norm, box)_i |x_i - y_i|, and <= joint_gain(norm, box) |x - y| for the
     arguments taken together as one vector. Boxes may be infinite; a gain may be inf, with `caveat` saying why.
@@ -40,7 +42,7 @@ class Op(ABC):
 
     @abstractmethod
     def interval(self, *boxes: Box) -> Box:
-        """A box around the values over the argument boxes (of unbatched shapes), rounded outward."""
+        """Boxes [B, *out_shape] around the values over the argument boxes [B, *in_shape], rounded outward."""
 
     @abstractmethod
     def gains(self, norm: Norm, *boxes: Box) -> tuple[UpperBound, ...]:

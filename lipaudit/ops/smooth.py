@@ -45,13 +45,14 @@ class Softmax(Op):
         return torch.softmax(args[0], self.axis + 1)
 
     def interval(self, *boxes: Box) -> Box:
-        zero = torch.zeros(self.shape, dtype=torch.float64)
+        zero = torch.zeros_like(boxes[0].lower)
         if not boxes[0].finite:
             return Box(zero, zero + 1.0)
         lower, upper = boxes[0].lower, boxes[0].upper
         n = self.shape[self.axis]
         # x_j - x_i is rounded once, which exp turns into a relative error of the share
-        gap = (upper.amax(self.axis, keepdim=True) - lower.amin(self.axis, keepdim=True)) * 2.0**-51
+        axis = self.axis + 1
+        gap = (upper.amax(axis, keepdim=True) - lower.amin(axis, keepdim=True)) * 2.0**-51
         relative = torch.where(gap < 0.1, gap * 2.0 + gamma(n + 4 * _EXP_ROUNDINGS), zero + 1.0)
         least, most = self._share(lower, upper, n), self._share(upper, lower, n)
         low = least - least * relative - 1e-300
@@ -63,10 +64,10 @@ class Softmax(Op):
         """1 / (1 + sum over j != i of exp(others_j - own_i))."""
         if n == 1:
             return torch.ones_like(own)
-        own, others = own.movedim(self.axis, -1), others.movedim(self.axis, -1)
+        own, others = own.movedim(self.axis + 1, -1), others.movedim(self.axis + 1, -1)
         gaps = others.unsqueeze(-2) - own.unsqueeze(-1)
         gaps = gaps.masked_fill(torch.eye(n, dtype=torch.bool), -math.inf)
-        return (1.0 / (1.0 + torch.exp(gaps).sum(-1))).movedim(-1, self.axis)
+        return (1.0 / (1.0 + torch.exp(gaps).sum(-1))).movedim(-1, self.axis + 1)
 
     def gains(self, norm: Norm, *boxes: Box) -> tuple[UpperBound, ...]:
         if self.shape[self.axis] == 1:
@@ -104,9 +105,9 @@ class LogSoftmax(Op):
         if not boxes[0].finite:
             return Box(torch.full_like(lower, -math.inf), torch.zeros_like(upper))
         # the log-sum is monotone in every entry
-        total_low, total_high = (torch.logsumexp(end, self.axis, keepdim=True) for end in (lower, upper))
+        total_low, total_high = (torch.logsumexp(end, self.axis + 1, keepdim=True) for end in (lower, upper))
         low, high = lower - total_high, torch.minimum(upper - total_low, torch.zeros_like(upper))
-        reach = boxes[0].magnitude.amax(self.axis, keepdim=True) + math.log(max(2, self.shape[self.axis])) + 1.0
+        reach = boxes[0].magnitude.amax(self.axis + 1, keepdim=True) + math.log(max(2, self.shape[self.axis])) + 1.0
         error = reach * gamma(self.shape[self.axis] + 4 * _EXP_ROUNDINGS)
         loosened = Box(torch.minimum(low, high), high).widened(0.0, error)
         return Box(loosened.lower, loosened.upper)
@@ -148,10 +149,16 @@ class Normalise(Op):
         return centred / torch.sqrt((centred * centred).mean(-1, keepdim=True) + self.eps)
 
     def interval(self, *boxes: Box) -> Box:
-        # |N_i| <= sqrt(d - 1), whatever the input
-        edge = sqrt_up(float(self.size - 1))
-        end = torch.full((self.groups, self.size), edge, dtype=torch.float64)
-        return Box(-end, end)
+        # |N_i| <= sqrt(d - 1) whatever the input, and |N(x) - N(c)| <= |x - c|_2 / min s
+        c, r = boxes[0].centre_radius()
+        value = self.forward(c)
+        noise = c.abs().amax(-1, keepdim=True) * gamma(self.size + 3)  # the mean's and the difference's rounding
+        reach = torch.sqrt(((r + noise * 2.0) ** 2).sum(-1, keepdim=True)) / sqrt_down(self.eps)
+        radius = tensor_up((reach + value.abs() * gamma(self.size + 8)) * up(1.0 + gamma(self.size + 8)))
+        edge = torch.full_like(value, sqrt_up(float(self.size - 1)))
+        radius = torch.where(torch.isfinite(radius), radius, edge * 4.0)
+        around = Box(value - radius, value + radius).widened(0.0)
+        return Box(torch.maximum(around.lower, -edge), torch.minimum(around.upper, edge))
 
     def gains(self, norm: Norm, *boxes: Box) -> tuple[UpperBound, ...]:
         if self.size == 1:

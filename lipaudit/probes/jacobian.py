@@ -232,7 +232,7 @@ def _lanczos(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """(norm, top vector of the smaller side, residual, converged) of A = first, A^T = second.
 
-    A V = U B and A^T U = V B^T + beta v e^T with B upper bidiagonal: the top triple p, sigma, q of B
+    A V = U B and A^T U = V B^T + beta v e^T with B upper bidiagonal: its top triple p, sigma, q
     gives U p, sigma, V q, where A^T U p misses sigma V q by beta |p_k|.
     """
     count, size = first.out.shape

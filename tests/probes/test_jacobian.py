@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from lipaudit.numerics.norms import Norm
 from lipaudit.probes import jacobian
 from lipaudit.probes.jacobian import Function, JacobianNorms, jacobian_norms
 
-Compute = Callable[[Function, torch.Tensor, Norm], JacobianNorms]
+Compute = Callable[..., JacobianNorms]
 functional = nn.functional
 
 
@@ -108,7 +108,8 @@ WAY_IDS = ["l1", "l2", "linf", "l2-lanczos"]
 
 def _dense(case: Case) -> torch.Tensor:
     """[N, m, n], one input at a time."""
-    rows = [torch.autograd.functional.jacobian(case.fn, point[None]) for point in case.x]
+    jacobian_of = cast("Callable[..., torch.Tensor]", torch.autograd.functional.jacobian)
+    rows = [jacobian_of(case.fn, case.x[i : i + 1]) for i in range(len(case.x))]
     return torch.stack([j.reshape(-1, case.x[0].numel()) for j in rows])
 
 
@@ -116,7 +117,8 @@ def law_equals_dense(case: Case, norm: Norm, compute: Compute) -> None:
     found, j = compute(case.fn, case.x, norm), _dense(case)
     scale = float(j.abs().max()) or 1.0
     truth = torch.linalg.matrix_norm(j / scale, ORDER[norm]) * scale
-    assert found.norm.dtype == torch.float64 and found.norm.shape == (len(case.x),)
+    assert found.norm.dtype == torch.float64
+    assert found.norm.shape == (len(case.x),)
     torch.testing.assert_close(found.norm, truth, rtol=1e-10, atol=0.0)
     values = torch.linalg.svdvals(j / scale) * scale
     if norm is Norm.L2:
@@ -127,7 +129,8 @@ def law_equals_dense(case: Case, norm: Norm, compute: Compute) -> None:
 
 def law_direction_attains(case: Case, norm: Norm, compute: Compute) -> None:
     found = compute(case.fn, case.x, norm)
-    assert found.direction is not None and found.direction.shape == case.x.shape
+    assert found.direction is not None
+    assert found.direction.shape == case.x.shape
     d, j = found.direction.flatten(1), _dense(case)
     scale = float(j.abs().max()) or 1.0
     torch.testing.assert_close(norm.of(d), torch.ones(len(d)).double(), rtol=1e-12, atol=0.0)
@@ -141,7 +144,8 @@ def law_chunks_agree(case: Case, norm: Norm, compute: Compute) -> None:
         seen: list[int] = []
         parts = partial(compute, batch_size=size, progress=seen.append)(case.fn, case.x, norm)
         torch.testing.assert_close(parts.norm, whole.norm, rtol=1e-12, atol=0.0)
-        assert seen == sorted(seen) and seen[-1] == len(case.x)
+        assert seen == sorted(seen)
+        assert seen[-1] == len(case.x)
 
 
 LAWS = [law_equals_dense, law_direction_attains, law_chunks_agree]
@@ -188,7 +192,7 @@ def _one_start_a_call(
     """Start vectors drawn for the batch, and stopped early: the chunking shows."""
     found = [
         jacobian_norms(fn, part, norm, method="lanczos", tolerance=0.1, seed=batch_size).norm
-        for part in x.split(batch_size)
+        for part in torch.tensor_split(x, tuple(range(batch_size, len(x), batch_size)))
     ]
     return _result(torch.cat(found))
 
@@ -230,7 +234,8 @@ def test_linear_maps_of_known_norm(data: st.DataObject) -> None:
         found = jacobian_norms(fn, _points(2, n), Norm.L2, method=method, directions=True)
         truth = torch.full((2,), 10.0 ** -min(exponents[:rank]), dtype=torch.float64)
         torch.testing.assert_close(found.norm, truth, rtol=1e-6, atol=0.0)
-        assert bool((found.norm <= truth * (1 + 1e-13)).all()) and bool(found.converged.all())
+        assert bool((found.norm <= truth * (1 + 1e-13)).all())
+        assert bool(found.converged.all())
 
 
 def test_default_agrees_with_explicit_where_it_is_lanczos() -> None:
@@ -247,9 +252,11 @@ def test_same_call_same_bits_and_seed_fixes_the_sign() -> None:
     first, again, other = (
         jacobian_norms(MLP, x, Norm.L2, directions=True, seed=seed) for seed in (0, 0, 4)
     )
-    assert first.direction is not None and again.direction is not None
+    assert first.direction is not None
+    assert again.direction is not None
     assert other.direction is not None
-    assert torch.equal(first.norm, again.norm) and torch.equal(first.direction, again.direction)
+    assert torch.equal(first.norm, again.norm)
+    assert torch.equal(first.direction, again.direction)
     torch.testing.assert_close(abs((first.direction * other.direction).sum(1)), x[:, 0] * 0 + 1)
 
 
@@ -271,7 +278,8 @@ def test_what_did_not_converge_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[0]
     found = jacobian_norms(case.fn, case.x, Norm.L2, method="lanczos")
     top = torch.linalg.svdvals(_dense(case))[:, 0]
-    assert not bool(found.converged.any()) and bool((found.residual > 1e-6 * top).all())
+    assert not bool(found.converged.any())
+    assert bool((found.residual > 1e-6 * top).all())
     assert bool(((found.norm > 0.5 * top) & (found.norm < top)).all())
 
 
@@ -280,13 +288,15 @@ def test_memory_bounds_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def fn(x: torch.Tensor) -> torch.Tensor:
         sizes.append(len(x))
-        return MLP(x)
+        y: torch.Tensor = MLP(x)
+        return y
 
     whole = jacobian_norms(fn, _points(40, 12), Norm.L2)
     assert sizes == [1, 40]
     monkeypatch.setattr(jacobian, "_MEMORY", 20_000)
     parts = jacobian_norms(fn, _points(40, 12), Norm.L2)
-    assert 1 < max(sizes[2:]) < 20 and torch.allclose(whole.norm, parts.norm, rtol=1e-13)
+    assert 1 < max(sizes[2:]) < 20
+    assert torch.allclose(whole.norm, parts.norm, rtol=1e-13)
 
 
 @pytest.mark.parametrize(("norm", "compute"), WAYS, ids=WAY_IDS)
@@ -323,5 +333,8 @@ def test_works_without_grad_and_leaves_the_input_alone() -> None:
     x = _points(3, 12)
     with torch.no_grad():
         found = jacobian_norms(MLP, x, Norm.L2, method="lanczos", directions=True)
-    assert not x.requires_grad and x.grad is None and found.direction is not None
-    assert not found.norm.requires_grad and not found.direction.requires_grad
+    assert not x.requires_grad
+    assert x.grad is None
+    assert found.direction is not None
+    assert not found.norm.requires_grad
+    assert not found.direction.requires_grad

@@ -9,6 +9,7 @@ import torch
 
 from lipaudit.linear.conv import Conv
 from lipaudit.linear.dense import Dense
+from lipaudit.linear.fuse import add, compose
 from lipaudit.linear.map import Adjoint, Compose, LinearMap, Sum
 from lipaudit.linear.norms.conv_l2 import conv_l2
 from lipaudit.linear.norms.dense_l2 import dense_l2, stacked_l2
@@ -43,6 +44,17 @@ class OperatorNorms:
         if key not in self._known:
             self._known[key] = (part, self._compute(part, norm))  # the map is kept, so its id stays its own
         return self._known[key][1]
+
+    def of_row(self, parts: tuple[LinearMap, ...], norm: Norm) -> UpperBound:
+        """An upper bound of the norm of [A_1 ... A_k], the map of all arguments as one vector."""
+        if len(parts) == 1:
+            return self.of(parts[0], norm)
+        row = row_of(parts)
+        # |sum A_i d_i| <= sum ||A_i|| |d_i| <= |(||A_i||)|_dual |d|
+        combined = UpperBound(norm.dual.combine_up([self.of(p, norm).value for p in parts]), "parts combined")
+        if isinstance(row, Selection) or self._small(row):
+            return tightest(combined, self.of(row, norm))
+        return combined
 
     def _compute(self, part: LinearMap, norm: Norm) -> UpperBound:
         if part.in_size == 0 or part.out_size == 0:
@@ -117,6 +129,17 @@ class OperatorNorms:
         copy = dense_l2(part.as_matrix())
         value = add_up(copy.value, mul_up(gamma(part.roundings + 1), schur.value))
         return tightest(UpperBound(value, copy.evidence), schur)
+
+
+def row_of(parts: tuple[LinearMap, ...]) -> LinearMap:
+    """[A_1 ... A_k]: the map of the arguments flattened and concatenated into one vector."""
+    total, start = sum(part.in_size for part in parts), 0
+    pieces = []
+    for part in parts:
+        pick = torch.arange(start, start + part.in_size).reshape(part.in_shape)
+        pieces.append(compose(Selection.of((total,), pick), part))
+        start += part.in_size
+    return add(*pieces)
 
 
 def _majorant_sum(part: LinearMap, norm: Norm) -> float:

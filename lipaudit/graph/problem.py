@@ -1,0 +1,57 @@
+"""Problem: what an engine is asked. A simplified graph, a norm, a region, and norms that are computed once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import final
+
+from lipaudit.graph.graph import Graph, Node, fold
+from lipaudit.linear.norms.operator import OperatorNorms
+from lipaudit.numerics.box import Box
+from lipaudit.numerics.norms import Norm
+from lipaudit.ops.op import Op
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """Bound |f(x) - f(y)| / |x - y| in `norm`, for x and y in the region.
+
+    region: boxes [B, *input_shape] (the bound holds inside each), all of R^n where the caller knows no domain.
+    boxes: the range of every value over the region, in the graph's numbering.
+    deadline: when to stop improving, in time.monotonic() seconds.
+    """
+
+    graph: Graph
+    norm: Norm
+    region: Box
+    boxes: tuple[Box, ...]
+    norms: OperatorNorms = field(default_factory=OperatorNorms)
+    deadline: float = float("inf")
+
+    @staticmethod
+    def over(graph: Graph, norm: Norm, region: Box | None = None, budget: float = float("inf")) -> Problem:
+        """The problem with its ranges propagated. region None: everywhere."""
+        everywhere = Box.everything((1, *graph.input_shape)) if region is None else region
+        boxes = fold(graph, everywhere, lambda node, args: node.op.interval(*args))
+        return Problem(graph, norm, everywhere, tuple(boxes), deadline=time.monotonic() + budget)
+
+    def arguments(self, node: Node) -> tuple[Box, ...]:
+        """The ranges of a node's arguments."""
+        return tuple(self.boxes[i] for i in node.inputs)
+
+    @property
+    def time_left(self) -> float:
+        return self.deadline - time.monotonic()
+
+
+def caveats(problem: Problem) -> list[tuple[Node, str]]:
+    """The nodes whose gain is infinite over the region, each with the reason."""
+    found = []
+    for node in problem.graph.nodes:
+        op: Op = node.op
+        why = op.caveat(*problem.arguments(node))
+        if why is not None:
+            found.append((node, why))
+    return found
