@@ -20,7 +20,7 @@ from lipaudit.numerics.box import Box
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.registry import Data
 
-OPSETS = range(6, 27)
+OPSETS = range(1, 29)
 """Revisions of the default domain whose ops are listed."""
 
 
@@ -39,15 +39,21 @@ def load_model(
     that cannot be audited, each with its node).
     """
     file = Path(path)
-    content = read_bytes(file)
+    return check_parity(read_graph(read_bytes(file), file, shapes=shapes, output=output), box)
+
+
+def read_graph(
+    content: bytes, file: Path, *, shapes: Mapping[str, Shape] | None = None, output: str | None = None
+) -> Loaded:
+    """What load_model gives, for a file's bytes, before it is checked against onnxruntime."""
     model = parse_model(content, file)
-    opset = _opset(model, str(path))
+    opset = _opset(model, str(file))
     builder = Builder(model.graph, opset, file)
     inputs = _inputs(builder, shapes or {})
     wanted = _outputs(model.graph, output)
-    graph, outputs = _build(builder, inputs, wanted, str(path))
-    facts = ModelFacts(str(path), sha256(content), opset, inputs, outputs, None, tuple(builder.assumptions))
-    return check_parity(Loaded(facts, prune(graph), content), box)
+    graph, outputs = _build(builder, inputs, wanted, str(file))
+    facts = ModelFacts(str(file), sha256(content), opset, inputs, outputs, None, tuple(builder.assumptions))
+    return Loaded(facts, prune(graph), content)
 
 
 def _opset(model: onnx.ModelProto, path: str) -> int:

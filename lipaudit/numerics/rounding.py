@@ -48,6 +48,8 @@ def add_up(*terms: float) -> float:
     """An upper bound of the exact sum of the terms (correctly rounded sum, then one step up)."""
     if math.inf in terms:
         return math.inf
+    if sum(term != 0.0 for term in terms) <= 1:
+        return math.fsum(terms)
     try:
         return up(math.fsum(terms))
     except OverflowError:
@@ -63,7 +65,7 @@ def mul_up(*factors: float) -> float:
         return 0.0
     product = 1.0
     for factor in factors:
-        product = up(product * factor)
+        product = factor if product == 1.0 else product if factor == 1.0 else up(product * factor)
     return product
 
 
@@ -71,7 +73,8 @@ def mul_down(*factors: float) -> float:
     """A lower bound of the exact product of non-negative finite factors."""
     product = 1.0
     for factor in factors:
-        product = max(0.0, down(min(product * factor, MAX)))
+        exact = factor if product == 1.0 else product if factor == 1.0 else None
+        product = max(0.0, down(min(product * factor, MAX))) if exact is None else exact
     return product
 
 
@@ -101,8 +104,8 @@ def sqrt_down(x: float) -> float:
 
 def hypot_up(*terms: float) -> float:
     """An upper bound of the Euclidean norm of the terms. `math.hypot` is within one unit in the last place."""
-    if not any(terms):
-        return 0.0
+    if sum(term != 0.0 for term in terms) <= 1:
+        return math.fsum(terms)
     return up(up(math.hypot(*terms)))
 
 

@@ -6,77 +6,21 @@ batch; a push v -> J v differentiates the pull, which is linear in u ("double ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, final
 
 import torch
-from torch.autograd.graph import saved_tensors_hooks
 
 from lipaudit.errors import InvalidInput
 from lipaudit.numerics.norms import Norm
-
-Function = Callable[[torch.Tensor], torch.Tensor]
+from lipaudit.probes.bidiagonal import lanczos, length, or_one
+from lipaudit.probes.products import Function, Product, products, survey
 
 _EXPLICIT = 40  # min(m, n) up to which all of J costs no more than Lanczos does
 _MEMORY = 2**27  # bytes kept at a time, as far as autograd tells; passes may take as much again
 _ROWS = 512  # samples x cotangents in one pass: beyond, a matrix product gains nothing
 _STEPS = 64  # Lanczos steps of the first round; the few samples that need more have a second
-# Where only these are met, one batched pass beats a loop over cotangents. It loses on convolutions,
-# and an op without a batching rule warns.
-_BATCHED = (
-    "AccumulateGrad Abs Add Addmm Clamp Clone Cos Div Elu Exp Expand LeakyRelu MaskedFill Maximum "
-    "Mm Mul Neg Permute Relu ReshapeAlias Select Sgn Sigmoid Sin Slice Squeeze Sub Sum T Tanh "
-    "Threshold Transpose UnsafeView Unsqueeze View Where"
-)
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class _Product:
-    """w -> (d out / d source)^T w, sample by sample: out [B, a], source [B, ...] with b entries."""
-
-    out: torch.Tensor
-    source: torch.Tensor
-
-    def __call__(self, w: torch.Tensor, *, graph: bool = False) -> torch.Tensor:
-        """[B, a] -> [B, b], or [r, B, a] -> [r, B, b] in one batched pass."""
-        image = None
-        if self.out.requires_grad:  # otherwise a constant
-            (image,) = torch.autograd.grad(
-                self.out,
-                self.source,
-                w,
-                retain_graph=True,
-                create_graph=graph,
-                is_grads_batched=w.ndim == 3,
-                allow_unused=True,
-            )
-        shape = (*w.shape[:-1], self.source[0].numel())
-        return w.new_zeros(shape) if image is None else image.reshape(shape)
-
-    def blocks(self, rows: int) -> Iterator[torch.Tensor]:
-        """The images of the a unit vectors in order, [B, r, b] at a time, r <= rows."""
-        count, size = self.out.shape
-        step = rows if self._batches() else 1
-        for at in range(0, size, step):
-            which = torch.arange(at, min(at + step, size))
-            units = torch.nn.functional.one_hot(which, size).to(self.out)
-            w = units[:, None].expand(-1, count, -1)
-            yield self(w[0])[:, None] if len(w) == 1 else self(w).transpose(0, 1)
-
-    def _batches(self) -> bool:
-        seen, stack = set(), [self.out.grad_fn]
-        while stack:
-            node = stack.pop()
-            if node is None or node in seen:
-                continue
-            name = node.name().rpartition(":")[2].rstrip("01").replace("Backward", "")
-            if name not in _BATCHED.split():
-                return False
-            seen.add(node)
-            stack += [parent for parent, _ in node.next_functions]
-        return True
 
 
 @final
@@ -131,7 +75,7 @@ def jacobian_norms(
     """
     if x.dtype != torch.float64 or not x.numel() or (batch_size or 1) < 1:
         raise ValueError(f"not a float64 batch, or empty: {tuple(x.shape)}, {x.dtype}")
-    inputs, (outputs, held) = x[0].numel(), _survey(fn, x)
+    inputs, (outputs, held) = x[0].numel(), survey(fn, x)
     small, pulls = min(inputs, outputs), outputs <= inputs
     explicit = method == "explicit" or (
         method == "auto" and (norm is not Norm.L2 or small <= _EXPLICIT)
@@ -152,13 +96,13 @@ def jacobian_norms(
         batch = min(_ROWS, fit, batch_size or _ROWS)
         for at in range(0, len(todo), batch):
             part = todo[at : at + batch]
-            pull, push = _products(fn, x[part], both=not (explicit and pulls))
+            pull, push = products(fn, x[part], both=not (explicit and pulls))
             sides = (pull, push) if pulls else (push, pull)
             if explicit:
                 rows = max(1, min(_ROWS, fit) // len(part))
                 value[part], top = _explicit(sides[0], norm, rows, pulls=pulls)
             else:
-                found = _lanczos(*sides, start, steps, tolerance)
+                found = lanczos(*sides, start, steps, tolerance)
                 value[part], top, residual[part], converged[part] = found
             bad = part[~value[part].isfinite()]
             if len(bad):
@@ -174,36 +118,8 @@ def jacobian_norms(
     return JacobianNorms(value, direction, residual, converged, method)
 
 
-def _survey(fn: Function, x: torch.Tensor) -> tuple[int, int]:
-    """(m, bytes autograd keeps for a sample): what depends on it, masks and indices, no weights."""
-    kept = [0]
-
-    def keep(saved: torch.Tensor) -> torch.Tensor:
-        if saved.requires_grad or not saved.is_floating_point():
-            kept.append(saved.nbytes)
-        return saved
-
-    with saved_tensors_hooks(keep, lambda saved: saved):
-        pull, _ = _products(fn, x[:1], both=False)
-    return pull.out.shape[1], sum(kept)
-
-
-def _products(fn: Function, x: torch.Tensor, *, both: bool) -> tuple[_Product, _Product]:
-    """(pull, push) of the batch; not `both`: the pull twice, for half the graph."""
-    with torch.enable_grad():
-        source = x.detach().requires_grad_()
-        y = fn(source)
-        if y.dtype != x.dtype or not y.ndim or len(y) != len(x) or not y.numel():
-            raise ValueError(f"not a float64 batch of {len(x)}: {tuple(y.shape)}, {y.dtype}")
-        pull = _Product(y.reshape(len(x), -1), source)
-        if not both:
-            return pull, pull
-        u = torch.zeros_like(pull.out, requires_grad=True)
-        return pull, _Product(pull(u, graph=True), u)
-
-
 def _explicit(
-    product: _Product, norm: Norm, rows: int, *, pulls: bool
+    product: Product, norm: Norm, rows: int, *, pulls: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(norm [B], top vector of the smaller side [B, s] or index [B] of the row or column)."""
     if norm is not Norm.L2:
@@ -220,58 +136,15 @@ def _explicit(
     gram, scale = j @ j.mT, torch.ones_like(j[:, 0, 0])
     peak = gram.diagonal(dim1=1, dim2=2).amax(1)
     if not bool(((peak > 1e-250) & (peak < 1e250)).all()):  # also zero, inf and nan
-        scale = _or_one(j.abs().amax((1, 2)))
+        scale = or_one(j.abs().amax((1, 2)))
         j = j / scale[:, None, None]
         gram = (j @ j.mT).nan_to_num()
     squares, vectors = torch.linalg.eigh(gram)  # sigma_1 loses nothing by being squared
     return squares[:, -1].clamp(min=0.0).sqrt() * scale, vectors[:, :, -1]
 
 
-def _lanczos(
-    first: _Product, second: _Product, start: torch.Tensor, steps: int, tolerance: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(norm, top vector of the smaller side, residual, converged) of A = first, A^T = second.
-
-    A V = U B and A^T U = V B^T + beta v e^T with B upper bidiagonal: its top triple p, sigma, q
-    gives U p, sigma, V q, where A^T U p misses sigma V q by beta |p_k|.
-    """
-    count, size = first.out.shape
-    basis = start.new_empty(count, steps, size)
-    v, u, beta = (start / _length(start)).expand(count, size), start.new_zeros(()), start[:1] * 0.0
-    value, residual = start.new_zeros(count), start.new_full((count,), torch.inf)
-    weights, done = start.new_zeros(count, steps), torch.zeros(count, dtype=torch.bool)
-    alphas, betas, check = [], [], 1
-    for k in range(1, steps + 1):
-        basis[:, k - 1] = v
-        u = first(v) - beta * u
-        alpha = _length(u)
-        u = u / _or_one(alpha)
-        w = second(u) - alpha * v
-        for _ in range(2):  # twice is enough
-            w = w - (w[:, None] @ basis[:, :k].mT @ basis[:, :k])[:, 0]
-        beta = _length(w)
-        v = w / _or_one(beta)
-        alphas.append(alpha)
-        betas.append(beta)
-        if not bool((alpha + beta).isfinite().all()):
-            return (alpha + beta)[:, 0], start, residual, done
-        if k not in (check, steps):
-            continue
-        check += 1 + k // 8
-        b = torch.diag_embed(torch.cat(alphas, 1))
-        b[:, :-1, 1:] += torch.diag_embed(torch.cat([*betas[:-1], beta[:, :0]], 1))
-        p, sigma, q = torch.linalg.svd(b)
-        value = torch.where(done, value, sigma[:, 0])
-        residual = torch.where(done, residual, beta[:, 0] * p[:, -1, 0].abs())
-        weights[:, :k] = torch.where(done[:, None], weights[:, :k], q[:, 0])
-        done = done | (residual <= tolerance * value) | (k == size)
-        if bool(done.all()):
-            break
-    return value, (weights[:, None, :k] @ basis[:, :k])[:, 0], residual, done
-
-
 def _direction(
-    norm: Norm, top: torch.Tensor, pull: _Product, sign: torch.Tensor, *, pulls: bool
+    norm: Norm, top: torch.Tensor, pull: Product, sign: torch.Tensor, *, pulls: bool
 ) -> torch.Tensor:
     """[B, n]: the input direction of `top`, of norm 1."""
     outputs, inputs = pull.out.shape[1], len(sign)
@@ -281,19 +154,8 @@ def _direction(
     if norm is Norm.LINF:
         return torch.where(pull(one_hot(top, outputs).to(sign)) < 0.0, -1.0, 1.0).to(sign)
     d = pull(top) if pulls else top
-    length = _length(d)
+    size = length(d)
     d = torch.where(
-        length > 0.0, d / _or_one(length), one_hot(torch.zeros_like(top[:, 0]).long(), inputs)
+        size > 0.0, d / or_one(size), one_hot(torch.zeros_like(top[:, 0]).long(), inputs)
     )
     return d * torch.where(d @ sign < 0.0, -1.0, 1.0)[:, None]
-
-
-def _length(x: torch.Tensor) -> torch.Tensor:
-    """[..., d] -> [..., 1], the l2 norm, free of overflow and underflow."""
-    scale = _or_one(x.abs().amax(-1, keepdim=True))
-    length: torch.Tensor = torch.linalg.vector_norm(x / scale, dim=-1, keepdim=True)
-    return length * scale
-
-
-def _or_one(x: torch.Tensor) -> torch.Tensor:
-    return torch.where(x == 0.0, 1.0, x)

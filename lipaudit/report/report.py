@@ -180,7 +180,10 @@ class Run:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class AuditReport:
-    """One audit of one model. What was not asked for is None or empty."""
+    """One audit of one model. What was not asked for is None or empty.
+
+    parts: the reports of the single models where a gate judged several; the rules, findings and verdict are of all.
+    """
 
     command: Command
     model: Model
@@ -197,6 +200,7 @@ class AuditReport:
     verdict: Literal["pass", "fail", "inconclusive"] | None = None
     findings: tuple[Finding, ...] = ()
     assumptions: tuple[str, ...] = ()
+    parts: tuple[AuditReport, ...] = ()
 
     @property
     def ratio(self) -> float | None:

@@ -1,16 +1,15 @@
-"""The audit: composes loading, engines, probes and reports. What the command line calls, and what a library user does."""
+"""How to audit: plain values, without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import final
-
-import numpy as np
+from typing import TYPE_CHECKING, final
 
 from lipaudit.numerics.norms import Norm
-from lipaudit.report.report import AuditReport
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, how much is done, of how much)."""
@@ -41,6 +40,11 @@ class Preprocess:
     std: tuple[float, ...]
     source: str
 
+    @property
+    def trivial(self) -> bool:
+        """Whether it changes nothing."""
+        return set(self.mean) == {0.0} and set(self.std) == {1.0}
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -56,41 +60,3 @@ class Settings:
     device: str = "cpu"
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     output: str | None = None
-
-
-def bound(model: str | Path, settings: Settings, progress: Progress | None = None) -> AuditReport:
-    """Per-layer gains, certified upper bounds of the global constant, and a lower bound attained at a witness."""
-    raise NotImplementedError
-
-
-def local(
-    model: str | Path,
-    inputs: np.ndarray,
-    settings: Settings,
-    *,
-    source: str = "",
-    directions: bool = False,
-    progress: Progress | None = None,
-) -> AuditReport:
-    """The Jacobian's operator norm at every input [N, *input_shape]."""
-    raise NotImplementedError
-
-
-def certify(
-    model: str | Path,
-    inputs: np.ndarray,
-    labels: np.ndarray,
-    settings: Settings,
-    *,
-    source: str = "",
-    radii: tuple[float, ...] = (),
-    tolerance: float | None = None,
-    progress: Progress | None = None,
-) -> AuditReport:
-    """Radii within which no prediction changes. labels: whole numbers [N]; with a tolerance, targets are not needed."""
-    raise NotImplementedError
-
-
-def check(model: str | Path, settings: Settings) -> AuditReport:
-    """Whether and as what the model can be audited; computes no bound."""
-    raise NotImplementedError

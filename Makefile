@@ -1,0 +1,50 @@
+# Everything runs in a virtual environment of this folder, made on first use with the tested versions.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# One thread a process: the certificates are no faster on a busy machine, and the tests no slower.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format lint types contracts samples bench-local clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,samples]'
+	@touch $@
+
+setup: $(READY)  ## make the virtual environment with the tested versions
+
+demo: $(READY)  ## audit a trained model: bound, local, certify and gate, one after the other
+	@PATH="$(abspath $(BIN)):$$PATH" sh sample_models/demo.sh
+
+test: $(READY)  ## run the tests
+	$(BIN)/python -m pytest -q -n 2
+
+check: format lint types contracts test  ## what CI runs: format, lint, types, import contracts, tests
+
+format: $(READY)  ## check the formatting
+	$(BIN)/ruff format --check .
+
+lint: $(READY)  ## run the linter
+	$(BIN)/ruff check .
+
+types: $(READY)  ## check the types
+	$(BIN)/mypy
+
+contracts: $(READY)  ## check which room imports which
+	$(BIN)/lint-imports
+
+samples: $(READY)  ## train and export the sample models again
+	$(BIN)/python sample_models/build.py
+
+bench-local: $(READY)  ## local Jacobian norms against the naive loop, in one run
+	$(BIN)/python benchmarks/local.py
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info

@@ -1,0 +1,132 @@
+"""`bound`: per-layer gains, certified upper bounds of the global constant, and a lower bound that is attained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lipaudit.audit.settings import Progress, Settings
+from lipaudit.audit.subject import (
+    Subject,
+    as_points,
+    assumptions,
+    local_only,
+    model_facts,
+    problem_facts,
+    run_facts,
+    subject,
+)
+from lipaudit.engines.converted import Converted
+from lipaudit.engines.engine import Engine, Outcome, contradicted, run
+from lipaudit.engines.layer_product import LayerProduct, gains
+from lipaudit.errors import UsageError
+from lipaudit.graph.problem import Problem
+from lipaudit.numerics.bound import UpperBound
+from lipaudit.numerics.norms import Norm
+from lipaudit.ops.affine import Affine
+from lipaudit.probes.ascent import ascend
+from lipaudit.probes.witness import Witness
+from lipaudit.report.finding import Finding
+from lipaudit.report.report import Attained, AuditReport, Layer, Method
+
+ENGINES: tuple[Engine, ...] = (LayerProduct(), Converted(LayerProduct()))
+SEARCH_SECONDS = 2.0
+
+
+def bound(
+    model: str | Path,
+    settings: Settings,
+    progress: Progress | None = None,
+    *,
+    starts: np.ndarray | None = None,
+    source: str = "inputs",
+    engines: Sequence[Engine] = (),
+) -> AuditReport:
+    """The bracket of the Lipschitz constant over the domain (everywhere without one).
+
+    starts: inputs [N, *input_shape] to begin the search for the lower bound from, besides random ones; source: their
+    name, for messages.
+    engines: further engines to run, whose soundness their author vouches for; named in the report.
+    """
+    target = subject(model, settings)
+    problem = Problem.over(target.simplified, settings.norm, target.region, settings.budget)
+    chosen = (*_chosen(settings.methods, settings.norm), *engines)
+    outcomes = []
+    for place, engine in enumerate(chosen):
+        _tell(progress, f"upper bound: {engine.label}", place, len(chosen) + 1)
+        outcomes.append(run(engine, problem))
+    _tell(progress, "lower bound: search", len(chosen), len(chosen) + 1)
+    lower = attained(target, None if starts is None else as_points(starts, target, source))
+    _tell(progress, "done", len(chosen) + 1, len(chosen) + 1)
+    return assemble(target, problem, outcomes, lower)
+
+
+def _tell(progress: Progress | None, what: str, done: int, total: int) -> None:
+    if progress is not None:
+        progress(what, done, total)
+
+
+def _chosen(names: tuple[str, ...], norm: Norm) -> tuple[Engine, ...]:
+    known = {engine.name: engine for engine in ENGINES}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"--method {unknown[0]!r} is not known (known: auto, {', '.join(known)})")
+    if names:
+        return tuple(known[name] for name in names)
+    return tuple(engine for engine in ENGINES if norm is not Norm.L2 or not isinstance(engine, Converted))
+
+
+def attained(target: Subject, starts: torch.Tensor | None = None, seconds: float = SEARCH_SECONDS) -> Attained | None:
+    """The best lower bound that a short search finds, with its witness in raw units."""
+    started = time.monotonic()
+    settings = target.settings
+    witness = ascend(
+        target.graph, settings.norm, target.region, starts=starts, seconds=seconds, seed=settings.seed
+    )
+    return None if witness is None else as_attained(witness, "ascent", "Jacobian ascent, witness kept", started)
+
+
+def as_attained(witness: Witness, name: str, label: str, started: float) -> Attained:
+    """The report's form of a witness."""
+    return Attained(name, label, time.monotonic() - started, witness.bound, witness.x.numpy(), witness.y.numpy())
+
+
+def assemble(target: Subject, problem: Problem, outcomes: list[Outcome], lower: Attained | None) -> AuditReport:
+    """The report, with every engine that an attained value contradicts set aside."""
+    attained_bound = None if lower is None else lower.bound
+    methods, findings = [], list(local_only(problem))
+    for outcome in outcomes:
+        reason = outcome.reason
+        value = outcome.bound
+        if contradicted(outcome, attained_bound):
+            reason, value = "its bound lies below a value that is attained", None
+            findings.append(Finding("LIP901", outcome.engine.name, f"{outcome.engine.label}: {reason}"))
+        methods.append(Method(outcome.engine.name, outcome.engine.label, outcome.seconds, value, reason))
+    bounded = [m for m in methods if m.bound is not None]
+    upper = min(bounded, key=lambda m: m.bound.value if m.bound else 0.0, default=None)
+    return AuditReport(
+        "bound",
+        model_facts(target.loaded.facts),
+        problem_facts(target),
+        run_facts(target),
+        layers=layer_gains(problem),
+        methods=tuple(methods),
+        upper=upper,
+        lower=lower,
+        findings=tuple(findings),
+        assumptions=assumptions(target),
+    )
+
+
+def layer_gains(problem: Problem) -> tuple[Layer, ...]:
+    """Every node's gain in all its arguments together, linear runs with the shape of their weight."""
+    layers = []
+    for node in problem.graph.nodes:
+        _, joint = gains(node.op, problem, node)
+        weight = " | ".join(p.describe() for p in node.op.maps if p.describe()) if isinstance(node.op, Affine) else ""
+        layers.append(Layer(node.name, node.kind, node.origin or (node.name,), weight, UpperBound(joint.value, joint.evidence)))
+    return tuple(layers)

@@ -1,0 +1,1 @@
+"""Lower bounds and local sensitivity: what is attained somewhere, never what holds everywhere."""

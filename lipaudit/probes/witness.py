@@ -1,0 +1,89 @@
+"""Slopes of pairs of points, proven from below: the only thing that is called attained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from lipaudit.graph.graph import Graph, fold
+from lipaudit.numerics.bound import LowerBound
+from lipaudit.numerics.box import Box
+from lipaudit.numerics.norms import Norm
+from lipaudit.numerics.rounding import div_down, tensor_down, up
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Witness:
+    """Two inputs [*input_shape] and the slope that is proven between them."""
+
+    bound: LowerBound
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+def values_at(graph: Graph, points: torch.Tensor) -> Box:
+    """Boxes [B, *output_shape] around the exact values f(points), rounding of the evaluation included."""
+    return fold(graph, Box.point(points), lambda node, args: node.op.interval(*args))[graph.output]
+
+
+def slopes_below(graph: Graph, norm: Norm, x: torch.Tensor, y: torch.Tensor) -> list[float]:
+    """Lower bounds of |f(y) - f(x)| / |y - x| for each row of x, y [B, *input_shape].
+
+    Sound: f(x) and f(y) are enclosed in boxes, |f(y) - f(x)| is at least the gap between them entry by entry, and
+    every operation is rounded towards 0. No differentiability is needed: a pair's slope is a lower bound of the
+    constant on any convex set that holds both points.
+    """
+    fx, fy = values_at(graph, x), values_at(graph, y)
+    gap = torch.maximum(tensor_down(fy.lower - fx.upper), tensor_down(fx.lower - fy.upper))
+    gap = torch.nan_to_num(gap, nan=0.0, posinf=0.0, neginf=0.0).clamp(min=0.0)
+    slopes = []
+    for rise, step in zip(gap, y - x, strict=True):
+        length = up(norm.bounds_of(step)[1] * up(1.0 + 2.0**-51))  # y - x is rounded once an entry
+        slopes.append(div_down(norm.bounds_of(rise)[0], length) if length > 0.0 else 0.0)
+    return slopes
+
+
+def best_witness(
+    graph: Graph, norm: Norm, points: torch.Tensor, directions: torch.Tensor, region: Box | None
+) -> Witness | None:
+    """The steepest proven pair along the given directions through the given points, within the region.
+
+    points, directions: [k, *input_shape]; several step lengths are tried on both sides: short ones follow the
+    derivative, long ones leave less to rounding. None where nothing above 0 can be proven.
+    """
+    x, y = _pairs(points, directions, region)
+    with torch.no_grad():
+        rises = norm.of(graph.forward(y) - graph.forward(x)) / norm.of(y - x)
+    rises = torch.nan_to_num(rises, nan=0.0, posinf=0.0)
+    # the best few of every step length, since the shortest ones look steep by rounding alone
+    by_step = rises.reshape(len(_STEPS), -1)
+    chosen = (by_step.topk(min(2, by_step.shape[1]), 1).indices + torch.arange(len(_STEPS))[:, None] * by_step.shape[1]).reshape(-1)
+    x, y = x[chosen], y[chosen]
+    slopes = slopes_below(graph, norm, x, y)
+    best = max(range(len(slopes)), key=slopes.__getitem__)
+    if slopes[best] <= 0.0:
+        return None
+    return Witness(LowerBound(slopes[best], "slope between two points"), x[best], y[best])
+
+
+_STEPS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+def _pairs(points: torch.Tensor, directions: torch.Tensor, region: Box | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """All (x, y) with x - y along a direction, [steps * sides * k, *input_shape], moved into the region."""
+    scale = points.abs().amax(tuple(range(1, points.dim())), keepdim=True).clamp(min=1e-3)
+    ones = directions.abs().amax(tuple(range(1, points.dim())), keepdim=True).clamp(min=2.0**-1000)
+    unit = directions / ones
+    firsts, seconds = [], []
+    for step in _STEPS:
+        move = step * scale * unit
+        for start, end in ((0.0, 1.0), (-1.0, 0.0), (-0.5, 0.5)):
+            firsts.append(points + start * move)
+            seconds.append(points + end * move)
+    x, y = torch.cat(firsts), torch.cat(seconds)
+    if region is not None:
+        x, y = (torch.minimum(torch.maximum(end, region.lower), region.upper) for end in (x, y))
+    return x, y

@@ -1,0 +1,187 @@
+"""The tables of a report, as text cells without a layout: what the text and the markdown format both show."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, final
+
+import numpy as np
+
+from lipaudit.render import numbers, words
+from lipaudit.report.report import AuditReport, Layer, Method, Radii, RuleResult
+
+Style = Literal["plain", "name", "good", "bad", "warn", "dim", "strong"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A text; style "name" marks one that came from a file. share: a part of one, for a bar."""
+
+    text: str
+    style: Style = "plain"
+    share: float | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under column names ("" throughout: no header). right: numbers of the columns aligned right."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    right: frozenset[int] = frozenset()
+
+
+def tables(report: AuditReport, verbose: bool) -> list[Table]:
+    """Every table that the report has content for, in reading order."""
+    found = [_facts(report, verbose)] if not report.parts else []
+    if report.layers:
+        found.append(_layers(report, verbose))
+    if report.methods or report.upper is not None or report.lower is not None:
+        found.append(_bounds(report))
+    if report.samples is not None:
+        found.append(_samples(report))
+    if report.radii is not None:
+        found.append(_radii(report, report.radii))
+    if report.rules:
+        found.append(_rules(report))
+    return [table for table in found if table.rows]
+
+
+def _facts(report: AuditReport, verbose: bool) -> Table:
+    model, problem = report.model, report.problem
+    rows = [("model", Cell(model.path, "name"))]
+    if model.sha256:
+        rows.append(("sha256", Cell(model.sha256 if verbose else model.sha256[:16], "name")))
+    if model.inputs:
+        sizes = ", ".join(map(words.tensor, model.inputs)) + " -> " + ", ".join(map(words.tensor, model.outputs))
+        rows.append(("tensors", Cell(sizes, "name")))
+    if problem.function:
+        rows.append(("function", Cell(problem.function, "name")))
+    if not words.refused(report):
+        rows.append(("region", Cell(words.region(problem), "name")))
+    if model.parity is not None:
+        difference = numbers.upper(model.parity.max_abs_difference, 2)
+        rows.append(("parity", Cell(f"within {difference} of onnxruntime at {model.parity.points} points")))
+    if verbose:
+        versions = ", ".join(f"{name} {version}" for name, version in report.run.versions.items())
+        rows.append(("run", Cell(f"{numbers.seconds(report.run.seconds)}, seed {report.run.seed}; {versions}", "name")))
+    return Table("", ("", ""), tuple((Cell(key, "dim"), value) for key, value in rows))
+
+
+def _layers(report: AuditReport, verbose: bool) -> Table:
+    shares = _shares(report.layers)
+    rows = []
+    for layer, share in zip(report.layers, shares, strict=True):
+        node = " + ".join(layer.nodes) if verbose and layer.nodes else layer.node
+        gain = Cell(numbers.upper(layer.gain.value, 5), "plain" if layer.gain.finite else "warn")
+        bar = Cell("" if share is None else numbers.percent(share), share=share)
+        rows.append((Cell(node, "name"), Cell(layer.op, "name"), Cell(layer.weight, "name"), gain, _CERTIFIED, bar))
+    columns = ("node", "op", "weight", "gain <=", "kind", "share of log-product")
+    return Table(f"Per-layer gains ({words.norms(report.problem)})", columns, tuple(rows), frozenset({3}))
+
+
+_CERTIFIED, _ATTAINED = Cell("certified", "good"), Cell("attained", "good")
+
+
+def _shares(layers: tuple[Layer, ...]) -> list[float | None]:
+    """The share of each gain above 1 in the logarithm of their product; none where one gain is infinite."""
+    logs = [math.log(layer.gain.value) if layer.gain.value > 1.0 else 0.0 for layer in layers]
+    total = sum(logs)
+    if not 0.0 < total < math.inf:
+        return [None] * len(logs)
+    return [log / total if log > 0.0 else None for log in logs]
+
+
+def _bounds(report: AuditReport) -> Table:
+    methods = list(report.methods)
+    best = report.upper
+    if best is not None and all(method.name != best.name for method in methods):
+        methods.append(best)
+    rows = [_method_row(method, best is not None and method.name == best.name) for method in methods]
+    if report.lower is not None:
+        low = report.lower
+        value = numbers.lower(low.bound.value)
+        rows.append((Cell("lower"), Cell(value, "strong"), _ATTAINED, _time(low.seconds), Cell(low.label, "name")))
+    columns = ("bound", "value", "kind", "time", "method")
+    return Table("Global Lipschitz constant", columns, tuple(rows), frozenset({1, 3}))
+
+
+def _method_row(method: Method, best: bool) -> tuple[Cell, ...]:
+    time = _time(method.seconds)
+    if method.bound is None:
+        label = f"{method.label}: {method.reason or 'no reason given'}"
+        return Cell("upper", "dim"), Cell("-", "dim"), Cell("declined", "warn"), time, Cell(label, "name")
+    name = Cell("upper (best)" if best else "upper")
+    value = Cell(numbers.upper(method.bound.value), "strong" if best and method.bound.finite else "plain")
+    return name, value, _CERTIFIED if method.bound.finite else Cell("no bound", "warn"), time, Cell(method.label, "name")
+
+
+def _time(seconds: float) -> Cell:
+    return Cell(numbers.seconds(seconds), "dim")
+
+
+def _samples(report: AuditReport) -> Table:
+    samples = report.samples
+    assert samples is not None
+    title = f"Jacobian norms ({words.norms(report.problem)}), numeric: float64 values without a proof"
+    if not len(samples.values):
+        return Table(title, ("", ""), ((Cell("samples"), Cell("0", "warn")),))
+    shares = {"min": 0.0, "p5": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
+    rows = [(Cell("samples"), Cell(str(len(samples.values))), Cell(samples.source, "name"))]
+    for name, share in shares.items():
+        note = f"sample {samples.argmax}" if name == "max" else ""
+        rows.append((Cell(name), Cell(numbers.nearest(samples.quantile(share)), "strong"), Cell(note)))
+    return Table(title, ("", "", ""), tuple(rows), frozenset({1}))
+
+
+def _radii(report: AuditReport, radii: Radii) -> Table:
+    total, right = len(radii.values), radii.values[radii.correct]
+    title = f"Certified radii ({report.problem.norm_in}), rounded down"
+    rows = [(Cell("samples"), Cell(str(total)), Cell(radii.source, "name"))]
+    if total and radii.tolerance is None:
+        clean = numbers.percent_down(radii.clean_accuracy)
+        rows.append((Cell("clean accuracy"), Cell(clean), Cell(f"{len(right)} of {total}")))
+    if total and radii.tolerance is not None:
+        rows.append((Cell("tolerance"), Cell(words.plain(radii.tolerance)), Cell("no output moves further")))
+    for radius in report.certified_at if total else ():
+        count = int(np.sum(radii.correct & (radii.values >= radius)))
+        share = numbers.percent_down(radii.accuracy_at(radius))
+        rows.append((Cell(f"certified at {words.plain(radius)}"), Cell(share, "strong"), Cell(f"{count} of {total}")))
+    if len(right):
+        among = "" if radii.tolerance is not None else "of the correctly classified"
+        for name, value in (("min", right.min()), ("median", np.median(right)), ("max", right.max())):
+            rows.append((Cell(f"radius {name}"), Cell(numbers.lower(float(value))), Cell(among)))
+    if total and radii.tolerance is None:
+        rows.append((Cell("misclassified"), Cell(str(total - len(right))), Cell("radius 0, counted apart")))
+    rows.append((Cell("method"), Cell(""), Cell(radii.method, "name")))
+    return Table(title, ("", "", ""), tuple(rows), frozenset({1}))
+
+
+_RESULTS: dict[str, Style] = {"pass": "good", "fail": "bad", "inconclusive": "warn"}
+
+
+def _rules(report: AuditReport) -> Table:
+    rows = []
+    for rule in report.rules:
+        sign, measured = _comparison(rule)
+        subject = (Cell(rule.subject, "name"),) if report.parts else ()
+        result = Cell(rule.result, _RESULTS[rule.result])
+        limit = Cell(f"{sign} {words.plain(rule.limit)}")
+        rows.append((Cell(rule.id, "name"), *subject, measured, limit, result, Cell(rule.detail, "name")))
+    columns = ("rule", *(("model",) if report.parts else ()), "measured", "limit", "result", "why")
+    first = 2 if report.parts else 1
+    return Table("Rules", columns, tuple(rows), frozenset({first}))
+
+
+def _comparison(rule: RuleResult) -> tuple[str, Cell]:
+    """The sign, and the measured value rounded towards the limit's wrong side: what is printed agrees with the result."""
+    accuracy = rule.id == "clean" or rule.id.startswith("certified@")
+    if rule.measured is None:
+        return (">=" if accuracy else "<="), Cell("-", "dim")
+    if accuracy:
+        return ">=", Cell(numbers.lower(rule.measured))
+    return "<=", Cell(numbers.upper(rule.measured))

@@ -1,0 +1,117 @@
+"""The parts of the JSON report: each value of a report as plain, finite, serialisable data."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lipaudit.numerics.bound import LowerBound, UpperBound
+from lipaudit.report.report import Model, Problem, Radii, Samples, Tensor
+
+Json = dict[str, object]
+
+
+def number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def numbers(values: np.ndarray) -> list[float | None]:
+    return [number(value) for value in np.asarray(values, dtype=np.float64).reshape(-1).tolist()]
+
+
+def bound_json(bound: UpperBound | LowerBound) -> Json:
+    value, finite = float(bound.value), math.isfinite(bound.value)
+    return {
+        "value": value if finite else None,
+        "log10": math.log10(value) if finite and value > 0.0 else None,
+        "hex": value.hex() if finite else None,
+        "finite": finite,
+        "kind": "certified" if isinstance(bound, UpperBound) else "attained",
+        "evidence": bound.evidence,
+    }
+
+
+def _tensor(tensor: Tensor) -> Json:
+    return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
+
+
+def model_json(model: Model) -> Json:
+    parity = model.parity
+    return {
+        "path": model.path,
+        "sha256": model.sha256 or None,
+        "opset": model.opset or None,
+        "inputs": [_tensor(tensor) for tensor in model.inputs],
+        "outputs": [_tensor(tensor) for tensor in model.outputs],
+        "parity": None
+        if parity is None
+        else {
+            "points": parity.points,
+            "max_abs_difference": number(parity.max_abs_difference),
+            "tolerance": number(parity.tolerance),
+        },
+    }
+
+
+def problem_json(problem: Problem) -> Json:
+    region = problem.region
+    return {
+        "norm_in": problem.norm_in,
+        "norm_out": problem.norm_out,
+        "region": None
+        if region is None
+        else {
+            "kind": region.kind,
+            "low": number(region.low),
+            "high": number(region.high),
+            "source": region.source,
+        },
+        "units": problem.units,
+        "function": problem.function,
+    }
+
+
+def samples_json(samples: Samples) -> Json:
+    norm: Json = dict.fromkeys(("min", "p5", "median", "p95", "max", "argmax"))
+    if len(samples.values):
+        shares = {"min": 0.0, "p5": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
+        norm = {name: number(samples.quantile(share)) for name, share in shares.items()}
+        norm["argmax"] = samples.argmax
+    return {
+        "count": len(samples.values),
+        "norm": norm,
+        "kind": "numeric",
+        "source": samples.source,
+        "method": samples.method,
+        "seconds": number(samples.seconds),
+        "per_sample": numbers(samples.values),
+    }
+
+
+def radii_json(radii: Radii, wanted: tuple[float, ...]) -> Json:
+    right = radii.values[radii.correct]
+    low, high = radii.lipschitz
+    summary: Json = {
+        "count": len(right),
+        "misclassified": len(radii.values) - len(right),
+        "median": number(float(np.median(right))) if len(right) else None,
+        "min": number(float(right.min())) if len(right) else None,
+        "max": number(float(right.max())) if len(right) else None,
+        "per_sample": numbers(radii.values),
+        "correct": np.asarray(radii.correct, dtype=bool).tolist(),
+        "kind": "certified",
+        "source": radii.source,
+        "method": radii.method,
+        "lipschitz": {"min": number(low), "max": number(high)},
+        "tolerance": radii.tolerance,
+        "seconds": number(radii.seconds),
+    }
+    some = len(radii.values) > 0
+    return {
+        "clean_accuracy": radii.clean_accuracy if some and radii.tolerance is None else None,
+        "certified": [
+            {"radius": radius, "accuracy": radii.accuracy_at(radius) if some else None} for radius in wanted
+        ],
+        "radii": summary,
+    }

@@ -1,0 +1,136 @@
+"""The sentences that every format for people shares: the headline, what is certified, the findings in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from lipaudit.render import numbers
+from lipaudit.render.safe import safe
+from lipaudit.report.report import AuditReport, Problem, Radii, Samples, Tensor
+
+_ORDER = {"error": 0, "warning": 1, "note": 2}
+
+
+def norms(problem: Problem) -> str:
+    return f"{problem.norm_in} -> {problem.norm_out}"
+
+
+def setting(problem: Problem) -> str:
+    """The norms, the units and the region of a number: without them it means nothing."""
+    units = problem.units if "unit" in problem.units else f"{problem.units} input units"
+    return f"{norms(problem)}, {safe(units, 60)}{_interval(problem)}"
+
+
+def _interval(problem: Problem) -> str:
+    if problem.region is None:
+        return ""
+    low, high = numbers.lower(problem.region.low), numbers.upper(problem.region.high)
+    return f" ({low}..{high})"
+
+
+def region(problem: Problem) -> str:
+    if problem.region is None:
+        return "all inputs"
+    box = problem.region
+    source = f", from {safe(box.source, 60)}" if box.source else ""
+    return f"inputs in [{numbers.lower(box.low)}, {numbers.upper(box.high)}]{source}"
+
+
+def headlines(report: AuditReport) -> list[str]:
+    """The first lines: the bracket where there is one, then what was measured, each in one line."""
+    if report.parts:
+        return [f"{len(report.parts)} models judged by {len(report.rules)} rules"]
+    lines = [_bracket(report)] if report.upper is not None or report.lower is not None else []
+    about = "" if lines else f"   {setting(report.problem)}"
+    if report.radii is not None:
+        lines.append(_certified(report.radii, report.certified_at) + about)
+    if report.samples is not None:
+        lines.append(_sampled(report.samples) + about)
+    return lines or [_nothing(report)]
+
+
+def _nothing(report: AuditReport) -> str:
+    if refused(report):
+        count = sum(finding.kind.severity == "error" for finding in report.findings)
+        return f"no bound: the model cannot be audited, for {count} reason{'s' * (count != 1)} given below"
+    can = "can be audited" if report.command == "check" else "no bound was computed"
+    return f"{can}   {setting(report.problem)}"
+
+
+def refused(report: AuditReport) -> bool:
+    """Whether an error kept the audit from any number."""
+    numbered = (report.upper, report.lower, report.samples, report.radii)
+    return all(part is None for part in numbered) and any(f.kind.severity == "error" for f in report.findings)
+
+
+def _bracket(report: AuditReport) -> str:
+    upper = None if report.upper is None else report.upper.bound
+    low = None if report.lower is None else numbers.lower(report.lower.bound.value)
+    about = setting(report.problem)
+    if upper is None or not upper.finite:
+        start = "L is unknown" if low is None else f"L >= {low}"
+        return f"{start}   no finite upper bound: {_why_unbounded(report)}   {about}"
+    if low is None:
+        return f"L <= {numbers.upper(upper.value)}   {about}   no lower bound"
+    ratio = "" if report.ratio is None else f"   ratio {numbers.upper(report.ratio, 3)}"
+    return f"L is in [{low}, {numbers.upper(upper.value)}]   {about}{ratio}"
+
+
+def _why_unbounded(report: AuditReport) -> str:
+    if any(finding.code == "LIP110" for finding in report.findings):
+        return "an op is only locally Lipschitz, see LIP110"
+    if report.upper is not None:
+        return "no method bounds this model globally"
+    return "every method declined" if report.methods else "none was computed"
+
+
+def _sampled(samples: Samples) -> str:
+    if not len(samples.values):
+        return "no samples"
+    median, high = numbers.nearest(samples.quantile(0.5)), numbers.nearest(samples.quantile(1.0))
+    return f"Jacobian norm at {len(samples.values)} samples: median {median}, max {high} (numeric)"
+
+
+def _certified(radii: Radii, wanted: tuple[float, ...]) -> str:
+    if not len(radii.values):
+        return "no samples"
+    said = [] if radii.tolerance is not None else [f"clean accuracy {numbers.percent_down(radii.clean_accuracy)}"]
+    if wanted:
+        share = numbers.percent_down(radii.accuracy_at(wanted[0]))
+        said.append(f"certified {share} at radius {plain(wanted[0])}")
+    return ", ".join(said) or f"{len(radii.values)} radii"
+
+
+def plain(value: float) -> str:
+    """A number that somebody wrote, as they wrote it: nothing is rounded."""
+    text = repr(float(value))
+    return text.removesuffix(".0")
+
+
+def tensor(value: Tensor) -> str:
+    return f"{value.name} {list(value.shape)} {value.dtype}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A finding in words. remedy: empty where the next remark has the same one."""
+
+    code: str
+    severity: str
+    subject: str
+    message: str
+    remedy: str
+
+
+def remarks(report: AuditReport) -> list[Remark]:
+    """The findings, errors first, then by code in the order found; the remedy once a code."""
+    ordered = sorted(report.findings, key=lambda finding: (_ORDER[finding.kind.severity], finding.code))
+    found = []
+    for finding, following in zip(ordered, [*ordered[1:], None], strict=True):
+        last = following is None or following.code != finding.code
+        named = " ".join(part for part in (finding.op, finding.subject) if part)
+        remedy = finding.kind.remedy if last else ""
+        found.append(Remark(finding.code, finding.kind.severity, named, finding.message, remedy))
+    return found
