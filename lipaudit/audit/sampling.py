@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import final
 
 import numpy as np
+import torch
 
 from lipaudit.audit.bounding import as_attained
 from lipaudit.audit.settings import Progress, Settings
-from lipaudit.audit.subject import as_points, assumptions, model_facts, outside, problem_facts, run_facts, subject
-from lipaudit.probes.jacobian import jacobian_norms
+from lipaudit.audit.subject import (
+    Subject,
+    as_points,
+    assumptions,
+    model_facts,
+    outside,
+    problem_facts,
+    run_facts,
+    subject,
+)
+from lipaudit.graph.graph import Graph
+from lipaudit.numerics.norms import Norm
+from lipaudit.probes.jacobian import JacobianNorms, jacobian_norms
+from lipaudit.probes.reduce import Reduced, input_reduced
 from lipaudit.probes.witness import best_witness
 from lipaudit.report.report import AuditReport, Samples
 
@@ -35,17 +51,15 @@ def local(
     target = subject(model, settings)
     points = as_points(inputs, target, source)
     started = time.monotonic()
-    answer = jacobian_norms(
-        target.graph.forward,
+    sampler = Sampler.of(target)
+    answer = sampler(
         points,
-        settings.norm,
         directions=directions,
-        seed=settings.seed,
         progress=None if progress is None else lambda done: progress("Jacobian norms", done, len(points)),
     )
     seconds = time.monotonic() - started
     top = answer.norm.argsort(descending=True)[:WITNESSES]
-    steepest = jacobian_norms(target.graph.forward, points[top], settings.norm, directions=True, seed=settings.seed)
+    steepest = sampler(points[top], directions=True)
     assert steepest.direction is not None
     searched = time.monotonic()
     witness = best_witness(target.graph, settings.norm, points[top], steepest.direction, target.region)
@@ -62,3 +76,34 @@ def local(
         samples=Samples(source, answer.norm.numpy(), kept, seconds, answer.method),
         assumptions=tuple(said),
     )
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampler:
+    """Jacobian norms of a subject; in l2 with the input side of a wide first layer reduced, once."""
+
+    graph: Graph
+    norm: Norm
+    seed: int
+    reduced: Reduced | None
+
+    @staticmethod
+    def of(target: Subject) -> Sampler:
+        norm = target.settings.norm
+        reduced = input_reduced(target.simplified) if norm is Norm.L2 else None
+        return Sampler(target.simplified, norm, target.settings.seed, reduced)
+
+    def __call__(
+        self, points: torch.Tensor, *, directions: bool = False, progress: Callable[[int], None] | None = None
+    ) -> JacobianNorms:
+        """The norms at points [N, *input_shape], and the most amplified directions where asked."""
+        small = self.reduced
+        forward = self.graph.forward if small is None else small.graph.forward
+        inputs = points if small is None else small.project(points)
+        answer = jacobian_norms(
+            forward, inputs, self.norm, directions=directions, seed=self.seed, progress=progress
+        )
+        if small is None or answer.direction is None:
+            return answer
+        return replace(answer, direction=small.lift(answer.direction, self.graph.input_shape))

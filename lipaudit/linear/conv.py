@@ -62,14 +62,15 @@ class Conv(LinearMap):
 
     def apply(self, x: torch.Tensor) -> torch.Tensor:
         merged = x.reshape(-1, *self.source[1:])
-        padding = [amount for pair in reversed(self.pads) for amount in pair]
-        if any(padding):
-            merged = functional.pad(merged, padding)
-        y = self._convolve(merged)
+        if all(begin == end for begin, end in self.pads):
+            y = self._convolve(merged, tuple(begin for begin, _ in self.pads))
+        else:
+            padding = [amount for pair in reversed(self.pads) for amount in pair]
+            y = self._convolve(functional.pad(merged, padding), (0,) * len(self.pads))
         return y.reshape(len(x), *self.out_shape)
 
-    def _convolve(self, x: torch.Tensor) -> torch.Tensor:
-        options = (self.kernel, None, self.stride, 0, self.dilation, self.groups)
+    def _convolve(self, x: torch.Tensor, padding: Shape) -> torch.Tensor:
+        options = (self.kernel, None, self.stride, padding, self.dilation, self.groups)
         match x.dim():
             case 3:
                 return functional.conv1d(x, *options)

@@ -11,6 +11,7 @@ from lipaudit.linear.dense import Dense
 from lipaudit.linear.map import Adjoint, Compose, LinearMap, Sum
 from lipaudit.linear.pointwise import Diagonal
 from lipaudit.linear.selection import NOTHING, Selection
+from lipaudit.numerics.rounding import TINY
 
 
 def compose(*maps: LinearMap) -> LinearMap:
@@ -63,9 +64,8 @@ def _merge(first: LinearMap, second: LinearMap) -> LinearMap | None:
             chosen = torch.cat([first.indices(), torch.tensor([NOTHING])])[second.indices()]
             return Selection.of(first.in_shape, chosen.reshape(second.out_shape))
         case Diagonal(), Diagonal():
-            shape = first.shape
-            roundings = first.scale_roundings + second.scale_roundings + 1
-            return Diagonal(first.scale * second.scale, shape, roundings)
+            scale, roundings = _product(first.scale, second.scale), first.scale_roundings + second.scale_roundings + 1
+            return None if scale is None else Diagonal(scale, first.shape, roundings)
         case Dense(), Diagonal():
             return _scaled_rows(first, second)
         case Diagonal(), Dense():
@@ -86,17 +86,26 @@ def _scaled_rows(dense: Dense, diagonal: Diagonal) -> Dense | None:
     if not _single_vector(dense):
         return None
     scale = diagonal.scale.expand(diagonal.shape).reshape(-1, 1)
-    return _reweighted(dense, scale * dense.weight, diagonal)
+    return _reweighted(dense, scale, diagonal)
 
 
 def _scaled_columns(diagonal: Diagonal, dense: Dense) -> Dense | None:
     if not _single_vector(dense):
         return None
     scale = diagonal.scale.expand(diagonal.shape).reshape(1, -1)
-    return _reweighted(dense, dense.weight * scale, diagonal)
+    return _reweighted(dense, scale, diagonal)
 
 
-def _reweighted(dense: Dense, weight: torch.Tensor, diagonal: Diagonal) -> Dense:
+def _product(weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor | None:
+    """weight * scale, each entry within one rounding of exact; None where one under- or overflows."""
+    product = weight * scale
+    lost = (product.abs() < TINY) & (weight != 0) & (scale != 0)
+    return None if bool((lost | ~product.isfinite()).any()) else product
+
+
+def _reweighted(dense: Dense, scale: torch.Tensor, diagonal: Diagonal) -> Dense | None:
+    if (weight := _product(dense.weight, scale)) is None:
+        return None
     roundings = dense.weight_roundings + diagonal.scale_roundings + 1
     return Dense(weight, dense.lead, dense.trail, dense.source, dense.target, roundings)
 
@@ -111,12 +120,14 @@ def _scaled_channels(diagonal: Diagonal, conv: Conv, *, after: bool) -> Conv | N
     channels = scale.reshape(-1).expand(diagonal.shape[1])
     ones = [1] * (conv.kernel.dim() - 2)
     if after:
-        kernel = conv.kernel * channels.reshape(-1, 1, *ones)
+        kernel = _product(conv.kernel, channels.reshape(-1, 1, *ones))
     else:
         grouped = channels.reshape(conv.groups, 1, conv.kernel.shape[1]).expand(
             conv.groups, conv.kernel.shape[0] // conv.groups, conv.kernel.shape[1]
         )
-        kernel = conv.kernel * grouped.reshape(conv.kernel.shape[0], conv.kernel.shape[1], *ones)
+        kernel = _product(conv.kernel, grouped.reshape(conv.kernel.shape[0], conv.kernel.shape[1], *ones))
+    if kernel is None:
+        return None
     roundings = conv.kernel_roundings + diagonal.scale_roundings + 1
     return Conv(kernel, conv.source, conv.stride, conv.dilation, conv.pads, conv.groups, roundings)
 

@@ -41,10 +41,76 @@ def arctangent() -> Scalar:
     )  # fmt: skip
 
 
+def tangent() -> Scalar:
+    """On the branch around 0; next to another pole the constant is infinite all the same."""
+    return Scalar(
+        "Tan", torch.tan, lambda x: 1.0 + torch.tan(x) ** 2, (-INF, INF), (INF, INF), domain=(-math.pi / 2, math.pi / 2),
+        slope_marks=(Mark(0.0, (1.0,)),), slope_span=(1.0, INF), fn_error=(32.0, 1e-300), slope_error=(64.0, 1e-300),
+    )  # fmt: skip
+
+
+def _cosine_of_arcsine(x: torch.Tensor) -> torch.Tensor:
+    return torch.sqrt((1.0 - x) * (1.0 + x))
+
+
+def arcsine() -> Scalar:
+    quarter = up(math.pi / 2)
+    return Scalar(
+        "Asin", torch.asin, lambda x: 1.0 / _cosine_of_arcsine(x), (-quarter, quarter), (INF, INF), domain=(-1.0, 1.0),
+        slope_marks=(Mark(0.0, (1.0,)),), span=(-quarter, quarter), slope_span=(1.0, INF),
+        fn_error=(32.0, 1e-300), slope_error=(16.0, 1e-300),
+    )  # fmt: skip
+
+
+def arccosine() -> Scalar:
+    return Scalar(
+        "Acos", torch.acos, lambda x: -1.0 / _cosine_of_arcsine(x), (up(math.pi), 0.0), (-INF, -INF), domain=(-1.0, 1.0),
+        slope_marks=(Mark(0.0, (-1.0,)),), span=(0.0, up(math.pi)), slope_span=(-INF, -1.0),
+        fn_error=(32.0, 1e-300), slope_error=(16.0, 1e-300),
+    )  # fmt: skip
+
+
+def hyperbolic_sine() -> Scalar:
+    return Scalar(
+        "Sinh", torch.sinh, torch.cosh, (-INF, INF), (INF, INF), slope_marks=(Mark(0.0, (1.0,)),),
+        slope_span=(1.0, INF), fn_error=(32.0, 1e-300), slope_error=(32.0, 1e-300),
+    )  # fmt: skip
+
+
+def hyperbolic_cosine() -> Scalar:
+    return Scalar(
+        "Cosh", torch.cosh, torch.sinh, (INF, INF), (-INF, INF), value_marks=(Mark(0.0, (1.0,)),),
+        span=(1.0, INF), fn_error=(32.0, 1e-300), slope_error=(32.0, 1e-300),
+    )  # fmt: skip
+
+
 def inverse_hyperbolic_sine() -> Scalar:
     return Scalar(
         "Asinh", torch.asinh, lambda x: 1.0 / torch.hypot(x, torch.ones_like(x)), (-INF, INF), (0.0, 0.0),
         slope_marks=(Mark(0.0, (1.0,)),), slope_span=(0.0, 1.0), fn_error=(32.0, 1e-300), slope_error=(16.0, 1e-300),
+    )  # fmt: skip
+
+
+def inverse_hyperbolic_cosine() -> Scalar:
+    return Scalar(
+        "Acosh", torch.acosh, lambda x: 1.0 / torch.sqrt((x - 1.0) * (x + 1.0)), (0.0, INF), (INF, 0.0), domain=(1.0, INF),
+        span=(0.0, INF), slope_span=(0.0, INF), fn_error=(32.0, 64.0), slope_error=(16.0, 1e-300),
+    )  # fmt: skip
+
+
+def inverse_hyperbolic_tangent() -> Scalar:
+    return Scalar(
+        "Atanh", torch.atanh, lambda x: 1.0 / ((1.0 - x) * (1.0 + x)), (-INF, INF), (INF, INF), domain=(-1.0, 1.0),
+        slope_marks=(Mark(0.0, (1.0,)),), slope_span=(1.0, INF), fn_error=(32.0, 64.0), slope_error=(16.0, 1e-300),
+    )  # fmt: skip
+
+
+def soft_threshold(width: float) -> Scalar:
+    """x moved by `width` towards 0, and 0 between -width and width (proximal map of the absolute value)."""
+    return Scalar(
+        "Shrink", lambda x: x - torch.clamp(x, -width, width), lambda x: (x.abs() > width).to(x.dtype), (-INF, INF),
+        (1.0, 1.0), slope_marks=(Mark(-width, (0.0, 1.0)), Mark(width, (0.0, 1.0))), slope_span=(0.0, 1.0),
+        fn_error=(1.0, 0.0),
     )  # fmt: skip
 
 
@@ -79,9 +145,9 @@ def reciprocal() -> Scalar:
 def power(exponent: float) -> Scalar:
     """x^exponent. Whole exponents >= 1 on the whole line, others for x > 0 only (below it is not a real number)."""
     if exponent == 0.0:
-        return Scalar("Pow", torch.ones_like, torch.zeros_like, (1.0, 1.0), (0.0, 0.0))
+        return Scalar("Pow(0)", torch.ones_like, torch.zeros_like, (1.0, 1.0), (0.0, 0.0))
     if exponent == 1.0:
-        return Scalar("Pow", lambda x: x, torch.ones_like, (-INF, INF), (1.0, 1.0))
+        return Scalar("Pow(1)", lambda x: x, torch.ones_like, (-INF, INF), (1.0, 1.0))
     whole = exponent == int(exponent)
     rounded = (8.0 + 4.0 * abs(exponent), 1e-300)
 
@@ -94,17 +160,17 @@ def power(exponent: float) -> Scalar:
     if whole and exponent > 0:
         even = int(exponent) % 2 == 0
         return Scalar(
-            "Pow", fn, derivative, (INF if even else -INF, INF), (-INF if even else INF, INF),
+            f"Pow({exponent:g})", fn, derivative, (INF if even else -INF, INF), (-INF if even else INF, INF),
             value_marks=(Mark(0.0, (0.0,)),), slope_marks=(Mark(0.0, (0.0,)),), fn_error=rounded, slope_error=rounded,
         )  # fmt: skip
     if whole:
         even = int(exponent) % 2 == 0
         return Scalar(
-            "Pow", fn, derivative, (0.0, 0.0), (0.0, 0.0), poles=(0.0,), fn_error=rounded, slope_error=rounded,
+            f"Pow({exponent:g})", fn, derivative, (0.0, 0.0), (0.0, 0.0), poles=(0.0,), fn_error=rounded, slope_error=rounded,
         )  # fmt: skip
     rising = exponent > 0
     return Scalar(
-        "Pow", fn, derivative, (0.0, INF if rising else 0.0),
+        f"Pow({exponent:g})", fn, derivative, (0.0, INF if rising else 0.0),
         (INF, (INF if exponent > 1 else 0.0) if rising else 0.0), domain=(0.0, INF),
         fn_error=rounded, slope_error=rounded,
     )  # fmt: skip

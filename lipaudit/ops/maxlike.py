@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
+from torch.nn import functional
 
 from lipaudit.linear.map import Shape
 from lipaudit.linear.selection import NOTHING, Selection
@@ -19,11 +20,31 @@ from lipaudit.ops.op import Op
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The geometry of a max pooling over the axes behind the channel, padded alike on both sides."""
+
+    kernel: Shape
+    stride: Shape
+    pads: Shape
+    dilation: Shape
+    ceil_mode: bool
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """[N, C, *size] -> [N, C, *out_size]."""
+        pools = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)
+        pooled = pools[len(self.kernel) - 1](x, self.kernel, self.stride, self.pads, self.dilation, self.ceil_mode)
+        assert isinstance(pooled, torch.Tensor)
+        return pooled
+
+
+@final
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowMax(Op):
     """y_i = max over j in windows[i] of x_j: max pooling, ReduceMax. With sign -1: the min.
 
     windows: int64 [out_size, width], flat input indices; NOTHING where a window is smaller (or reaches into padding).
+    pool: the same windows as torch's max_pool takes them, where it can: the faster way to the same values.
     Sound: every row of the (Clarke) Jacobian is a convex combination of unit vectors of its window, so a column
     sums to at most the number of windows N that the entry can win: ||J||_inf = 1, ||J||_1 <= N, ||J||_2 <= sqrt(N).
     """
@@ -32,6 +53,7 @@ class WindowMax(Op):
     source: Shape
     target: Shape
     sign: float = 1.0
+    pool: Pool | None = None
     family: ClassVar[str] = "MaxLike"
     rule: ClassVar[str] = "l2 sqrt(N), l1 N, linf 1; N = most windows one entry can win"
 
@@ -44,6 +66,8 @@ class WindowMax(Op):
         return self.target
 
     def forward(self, *args: torch.Tensor) -> torch.Tensor:
+        if self.pool is not None and self.sign > 0:
+            return self.pool(args[0].reshape(-1, *self.source[1:])).reshape(len(args[0]), *self.target)
         gathered = self._gather(args[0] * self.sign)
         # the gradient goes to one winner, an element of Clarke's Jacobian
         return gathered.max(-1).values.reshape(len(args[0]), *self.target) * self.sign

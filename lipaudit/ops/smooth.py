@@ -13,6 +13,7 @@ from lipaudit.numerics.bound import UpperBound
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm
 from lipaudit.numerics.rounding import div_up, gamma, mul_up, sqrt_down, sqrt_up, tensor_down, up
+from lipaudit.ops.entrywise import centred_entrywise
 from lipaudit.ops.op import Op
 
 # Softmax and its sums: exp, a sum of n terms, a quotient; 16 units in the last place for exp.
@@ -127,7 +128,7 @@ class Normalise(Op):
 
     J = (1/s)(P - z z' / (d s^2)) with P = I - 1 1'/d, z = P x, s = sqrt(|z|^2 / d + eps): eigenvalues 1/s, eps/s^3
     and 0, so ||J||_2 <= 1/s, attained at constant x (d >= 2). In l1 and linf:
-    ||J|| <= (1/s) max(2 (d-1)/d, (1 + sqrt(d))/2).
+    ||J|| <= (1/s) max(2 (d-1)/d, (1 + sqrt(d))/2), and at most `centred_entrywise(d)` / sqrt(eps) anywhere.
     """
 
     groups: int
@@ -168,7 +169,8 @@ class Normalise(Op):
             return (UpperBound(inverse, "1 / min sqrt(var + eps)"),)
         d = float(self.size)
         shape = max(up(2.0 * (d - 1.0) / d), up(up(1.0 + sqrt_up(d)) / 2.0))
-        return (UpperBound(mul_up(inverse, shape), "1 / min sqrt(var + eps), entrywise"),)
+        anywhere = mul_up(div_up(1.0, sqrt_down(self.eps)), centred_entrywise(self.size))
+        return (UpperBound(min(mul_up(inverse, shape), anywhere), "1 / min sqrt(var + eps), entrywise"),)
 
     def least_deviation(self, box: Box) -> float:
         """A lower bound of sqrt(var + eps) over the box: the spread that must remain between its intervals.

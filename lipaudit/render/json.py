@@ -12,6 +12,7 @@ from lipaudit.report.report import AuditReport, Layer, Method, RuleResult
 
 SCHEMA_VERSION = "1"
 
+
 @final
 class JsonReporter(Reporter):
     """ASCII only, no NaN and no Infinity; a number that is not finite is null."""

@@ -1,4 +1,4 @@
-"""The markdown report, for a pull request or a job summary. Text from a file stands in code spans, where nothing acts."""
+"""The markdown report, for a pull request or a job summary. A file's text stands in code spans, where nothing acts."""
 
 from __future__ import annotations
 

@@ -64,6 +64,6 @@ def _rounded(value: float, digits: int, rounding: str) -> str:
 def _percent(share: float, digits: int, rounding: str) -> str:
     if not math.isfinite(share):
         return "n/a"
-    # A count over a total is a float that may lie just below the true ratio: 9/10 is not "89.9 %".
+    # A count over a total is a float that may lie just below the true ratio: 9/10 is not "89.9%".
     scaled = Decimal(repr(float(share))) * 100
-    return f"{scaled.quantize(Decimal(1).scaleb(-digits), rounding=rounding)} %"
+    return f"{scaled.quantize(Decimal(1).scaleb(-digits), rounding=rounding)}%"

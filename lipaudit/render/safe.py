@@ -18,12 +18,13 @@ def safe(text: str, limit: int = 120) -> str:
     r"""The text in one line of visible characters, at most `limit` of them.
 
     What steers a terminal, turns the writing direction or cannot be seen becomes \xNN, \uNNNN or \UNNNNNNNN.
-    Where a text is too long its middle gives way to 8 digits of its hash: two different names stay different.
+    Where a text is too long its middle gives way to 8 digits of its hash (4 where there is hardly any room), so
+    that two different names stay different.
     """
     shown = "".join(map(_visible, text))
     if len(shown) <= limit:
         return shown
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[: 8 if limit >= 24 else 4]
     rest = max(2, limit - len(digest) - 2)
     tail = rest // 2
     return f"{shown[: rest - tail]}…{digest}…{shown[-tail:]}"

@@ -115,9 +115,15 @@ def _method_row(method: Method, best: bool) -> tuple[Cell, ...]:
     if method.bound is None:
         label = f"{method.label}: {method.reason or 'no reason given'}"
         return Cell("upper", "dim"), Cell("-", "dim"), Cell("declined", "warn"), time, Cell(label, "name")
-    name = Cell("upper (best)" if best else "upper")
+    name = Cell("upper (best)" if best and method.bound.finite else "upper")
     value = Cell(numbers.upper(method.bound.value), "strong" if best and method.bound.finite else "plain")
-    return name, value, _CERTIFIED if method.bound.finite else Cell("no bound", "warn"), time, Cell(method.label, "name")
+    return (
+        name,
+        value,
+        _CERTIFIED if method.bound.finite else Cell("no bound", "warn"),
+        time,
+        Cell(method.label, "name"),
+    )
 
 
 def _time(seconds: float) -> Cell:
@@ -178,7 +184,7 @@ def _rules(report: AuditReport) -> Table:
 
 
 def _comparison(rule: RuleResult) -> tuple[str, Cell]:
-    """The sign, and the measured value rounded towards the limit's wrong side: what is printed agrees with the result."""
+    """The sign, and the measured value rounded against the rule, so that what is printed agrees with the result."""
     accuracy = rule.id == "clean" or rule.id.startswith("certified@")
     if rule.measured is None:
         return (">=" if accuracy else "<="), Cell("-", "dim")

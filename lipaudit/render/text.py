@@ -90,8 +90,8 @@ class TextReporter(Reporter):
             styles = [_STYLES[cell.style] for cell in cells]
             if cells[-1].share is not None:
                 bar = self._bar(cells[-1].share)
-                line = _row([*fitted[:-1], bar], [*styles[:-1], _STYLES["bar"]], widths, table.right)
-                lines.append(line.append(f" {fitted[-1]}"))
+                line = _row([*fitted[:-1], bar], [*styles[:-1], _STYLES["bar"]], [*widths[:-1], 0], table.right)
+                lines.append(line.append(fitted[-1].rjust(4)))
                 continue
             first, *more = textwrap.wrap(fitted[-1], max(widths[-1], _NARROWEST)) or [""]
             lines.append(_row([*fitted[:-1], first], styles, widths, table.right))
@@ -117,11 +117,12 @@ class TextReporter(Reporter):
         return widths
 
     def _bar_width(self) -> int:
-        return 20 if self._width >= 100 else 10
+        return 20 if self._width >= 100 else 15
 
     def _bar(self, share: float) -> str:
         halves = round(share * self._bar_width() * 2)
-        return "█" * (halves // 2) + "▌" * (halves % 2) or "▏"
+        blocks = "█" * (halves // 2) + "▌" * (halves % 2) or "▏"
+        return blocks.ljust(self._bar_width())
 
     def _findings(self, report: AuditReport) -> list[Text]:
         lines = []
@@ -162,5 +163,5 @@ def _row(texts: list[str], styles: list[str], widths: list[int], right: frozense
         line.append(text, style)
         if number not in right:
             line.append(padding)
-        line.append(_GAP)
+        line.append(_GAP if number < len(widths) - 1 else " ")
     return line

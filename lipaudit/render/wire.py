@@ -13,14 +13,17 @@ Json = dict[str, object]
 
 
 def number(value: float) -> float | None:
+    """The value, or None where JSON has no word for it."""
     return float(value) if math.isfinite(value) else None
 
 
 def numbers(values: np.ndarray) -> list[float | None]:
+    """An array as a flat list of such numbers."""
     return [number(value) for value in np.asarray(values, dtype=np.float64).reshape(-1).tolist()]
 
 
 def bound_json(bound: UpperBound | LowerBound) -> Json:
+    """BOUND: `value` reads back to the very float64, which is a bound already; `hex` says so without a parser."""
     value, finite = float(bound.value), math.isfinite(bound.value)
     return {
         "value": value if finite else None,
@@ -37,6 +40,7 @@ def _tensor(tensor: Tensor) -> Json:
 
 
 def model_json(model: Model) -> Json:
+    """Which file; null where a refused file was not read far enough to tell."""
     parity = model.parity
     return {
         "path": model.path,
@@ -55,6 +59,7 @@ def model_json(model: Model) -> Json:
 
 
 def problem_json(problem: Problem) -> Json:
+    """What the numbers speak of; region null: all inputs."""
     region = problem.region
     return {
         "norm_in": problem.norm_in,
@@ -73,6 +78,7 @@ def problem_json(problem: Problem) -> Json:
 
 
 def samples_json(samples: Samples) -> Json:
+    """The distribution and every sample; null where there is none."""
     norm: Json = dict.fromkeys(("min", "p5", "median", "p95", "max", "argmax"))
     if len(samples.values):
         shares = {"min": 0.0, "p5": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
@@ -90,6 +96,7 @@ def samples_json(samples: Samples) -> Json:
 
 
 def radii_json(radii: Radii, wanted: tuple[float, ...]) -> Json:
+    """The keys that certify adds; the radii's statistics are over the correctly classified."""
     right = radii.values[radii.correct]
     low, high = radii.lipschitz
     summary: Json = {
@@ -110,8 +117,6 @@ def radii_json(radii: Radii, wanted: tuple[float, ...]) -> Json:
     some = len(radii.values) > 0
     return {
         "clean_accuracy": radii.clean_accuracy if some and radii.tolerance is None else None,
-        "certified": [
-            {"radius": radius, "accuracy": radii.accuracy_at(radius) if some else None} for radius in wanted
-        ],
+        "certified": [{"radius": radius, "accuracy": radii.accuracy_at(radius) if some else None} for radius in wanted],
         "radii": summary,
     }

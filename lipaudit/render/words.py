@@ -13,6 +13,7 @@ _ORDER = {"error": 0, "warning": 1, "note": 2}
 
 
 def norms(problem: Problem) -> str:
+    """The norms before and after."""
     return f"{problem.norm_in} -> {problem.norm_out}"
 
 
@@ -30,6 +31,7 @@ def _interval(problem: Problem) -> str:
 
 
 def region(problem: Problem) -> str:
+    """Which inputs a bound speaks of."""
     if problem.region is None:
         return "all inputs"
     box = problem.region
@@ -109,6 +111,7 @@ def plain(value: float) -> str:
 
 
 def tensor(value: Tensor) -> str:
+    """Name, shape and type."""
     return f"{value.name} {list(value.shape)} {value.dtype}"
 
 

@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from lipaudit.linear.norms import sums
+from lipaudit.linear.norms.conv_l2 import conv_l2
+from lipaudit.linear.norms.dense_l2 import dense_l2
+from lipaudit.numerics.rounding import TINY
 
 
 def random(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> torch.Tensor:
@@ -81,3 +84,20 @@ def test_flushed_counts_subnormals_alone() -> None:
     x[1] = -5e-324
     assert sums.flushed(x) >= 2.0**-1022
     assert sums.flushed(torch.complex(x[:0], x[:0])) == 0.0
+
+
+@pytest.mark.parametrize("flush", [False, True])
+@pytest.mark.parametrize("entry", [5e-324, 1e-310, TINY, 3.0 * TINY])
+@pytest.mark.parametrize("first", [0.0, TINY])
+def test_flushed_entries_are_not_forgotten(first: float, entry: float, flush: bool) -> None:
+    """A row, that row twice and a 1 x 1 convolution: norms known as a sum of squares."""
+    row = torch.full((1, 5), entry, dtype=torch.float64)
+    row[0, 0] = max(first, entry)
+    square = exact_square(row)
+    torch.set_flush_denormal(flush)
+    single, double = dense_l2(row).value, dense_l2(row.expand(2, 5)).value
+    kernel = conv_l2(row[..., None], (4,), (1,), (1,), ((1, 1),), 1).value
+    torch.set_flush_denormal(False)
+    assert square <= Fraction(min(single, kernel)) ** 2
+    assert 2 * square <= Fraction(double) ** 2
+    assert max(single, double, kernel) <= 30.0 * TINY

@@ -15,9 +15,9 @@ from lipaudit.linear.norms.conv_l2 import conv_l2
 from lipaudit.linear.norms.dense_l2 import dense_l2, stacked_l2
 from lipaudit.linear.pointwise import Diagonal
 from lipaudit.linear.selection import Selection
-from lipaudit.numerics.bound import ZERO, UpperBound, tightest
+from lipaudit.numerics.bound import UNBOUNDED, ZERO, UpperBound, tightest
 from lipaudit.numerics.norms import Norm
-from lipaudit.numerics.rounding import add_up, gamma, mul_up, sqrt_up, up
+from lipaudit.numerics.rounding import TINY, add_up, gamma, mul_up, sqrt_up, up
 
 # Below this the |A| |B| of a product could underflow, where relative error bounds no longer hold.
 _SAFE_FROM_UNDERFLOW = 1e-200
@@ -59,19 +59,25 @@ class OperatorNorms:
     def _compute(self, part: LinearMap, norm: Norm) -> UpperBound:
         if part.in_size == 0 or part.out_size == 0:
             return ZERO
+        if isinstance(part, Adjoint):
+            return self.of(part.of, norm.dual)  # ||A'||_q = ||A||_p for 1/p + 1/q = 1
         return self._l2(part) if norm is Norm.L2 else self._sums(part, norm)
 
     def _sums(self, part: LinearMap, norm: Norm) -> UpperBound:
         """l1: the largest column sum of |A|; linf: the largest row sum. Exact up to rounding for one piece,
         of a dense copy for a composite that is small, else of |A_k|..|A_1| >= |A|."""
         bound = _majorant_sum(part, norm)
-        if isinstance(part, Compose | Sum) and _SAFE_FROM_UNDERFLOW < bound < math.inf and self._copies(part):
-            matrix = part.as_matrix().abs()
-            sums = matrix.sum(0 if norm is Norm.L1 else 1)
-            exact = mul_up(float(sums.max()), up(1.0 + gamma(matrix.shape[norm is Norm.LINF] + 1)))
-            value = add_up(exact, mul_up(gamma(part.roundings), bound))
-            return tightest(UpperBound(value, "sums of the merged matrix"), UpperBound(bound, "sums of |weights|"))
-        return UpperBound(bound, "sums of |weights|")
+        if not isinstance(part, Compose | Sum):
+            return UpperBound(bound, "sums of |weights|")
+        if not _SAFE_FROM_UNDERFLOW < bound < math.inf:
+            return tightest(self._pieces(part, norm), UpperBound(bound, "sums of |weights|"))
+        if not self._copies(part):
+            return UpperBound(bound, "sums of |weights|")
+        matrix = part.as_matrix().abs()
+        sums = matrix.sum(0 if norm is Norm.L1 else 1)
+        exact = mul_up(float(sums.max()), up(1.0 + gamma(matrix.shape[norm is Norm.LINF] + 1)))
+        value = add_up(exact, mul_up(gamma(part.roundings), bound), _underflow_of_copy(part))
+        return tightest(UpperBound(value, "sums of the merged matrix"), UpperBound(bound, "sums of |weights|"))
 
     def _copies(self, part: LinearMap) -> bool:
         return part.in_size * part.out_size <= self.limits.entries
@@ -86,8 +92,6 @@ class OperatorNorms:
             case Diagonal():
                 largest = float(part.scale.abs().max())
                 return UpperBound(_inflated(largest, part.scale_roundings), "exact")
-            case Adjoint():
-                return self.of(part.of, Norm.L2)
             case Dense():
                 stack = part.weight.reshape(-1, *part.weight.shape[-2:])
                 stored = dense_l2(stack[0]) if len(stack) == 1 else stacked_l2(stack)
@@ -104,22 +108,25 @@ class OperatorNorms:
         return tightest(bound, self._dense_copy(part)) if self._small(part) else bound
 
     def _composite(self, part: LinearMap) -> UpperBound:
-        if self._small(part):
-            return self._dense_copy(part)
-        if isinstance(part, Compose):
-            product = UpperBound(1.0, "")
-            for piece in part.maps:
-                product = UpperBound(mul_up(product.value, self.of(piece, Norm.L2).value), "product of merged parts")
-            return tightest(product, self._schur(part))
-        if isinstance(part, Sum):
-            total = add_up(*(self.of(term, Norm.L2).value for term in part.terms))
-            return tightest(UpperBound(total, "sum of parts"), self._schur(part))
-        return self._schur(part)
+        copy = self._dense_copy(part) if self._small(part) else UNBOUNDED
+        if _SAFE_FROM_UNDERFLOW < copy.value < math.inf:
+            return copy
+        return tightest(copy, self._pieces(part, Norm.L2), self._schur(part))
+
+    def _pieces(self, part: LinearMap, norm: Norm) -> UpperBound:
+        """||A_k .. A_1|| <= product of norms, ||A + B|| <= sum: of numbers, so no underflow goes unnoticed."""
+        match part:
+            case Compose():
+                product = mul_up(*(self.of(piece, norm).value for piece in part.maps))
+                return UpperBound(product, "product of merged parts")
+            case Sum():
+                return UpperBound(add_up(*(self.of(term, norm).value for term in part.terms)), "sum of parts")
+            case _:
+                return UNBOUNDED
 
     def _schur(self, part: LinearMap) -> UpperBound:
         """||A||_2 <= sqrt(||A||_1 ||A||_inf)   (Schur; Golub & Van Loan, Matrix Computations, Cor. 2.3.2)."""
-        value = sqrt_up(mul_up(_majorant_sum(part, Norm.L1), _majorant_sum(part, Norm.LINF)))
-        return UpperBound(value, "sqrt(l1 linf)")
+        return UpperBound(_schur_sum(part), "sqrt(l1 linf)")
 
     def _dense_copy(self, part: LinearMap) -> UpperBound:
         """Of fl(A) from unit vectors: ||A|| <= ||fl(A)|| + gamma ||majorant||, the latter by Schur's bound."""
@@ -127,7 +134,7 @@ class OperatorNorms:
         if not _SAFE_FROM_UNDERFLOW < schur.value < math.inf:
             return schur
         copy = dense_l2(part.as_matrix())
-        value = add_up(copy.value, mul_up(gamma(part.roundings + 1), schur.value))
+        value = add_up(copy.value, mul_up(gamma(part.roundings + 1), schur.value), _underflow_of_copy(part))
         return tightest(UpperBound(value, copy.evidence), schur)
 
 
@@ -143,21 +150,66 @@ def row_of(parts: tuple[LinearMap, ...]) -> LinearMap:
 
 
 def _majorant_sum(part: LinearMap, norm: Norm) -> float:
+    """The largest column (l1) or row (linf) sum of the majorant, rounded up; inf where it overflows half-way."""
     majorant = part.majorant()
     if norm is Norm.L1:
         sums = majorant.adjoint(torch.ones(1, *part.out_shape, dtype=torch.float64))
     else:
         sums = majorant.apply(torch.ones(1, *part.in_shape, dtype=torch.float64))
+    largest = float(sums.max())
+    if not largest < math.inf:  # NaN is an overflow times 0
+        return math.inf
     # once for the sums' own rounding, once for the stored weights against the intended ones
-    return _inflated(float(sums.max()), 2 * part.roundings + 1)
+    value = _inflated(largest, 2 * part.roundings + 1)
+    return add_up(value, _underflow(part, norm)) if _is_composite(part) else value
+
+
+def _schur_sum(part: LinearMap) -> float:
+    return mul_up(sqrt_up(_majorant_sum(part, Norm.L1)), sqrt_up(_majorant_sum(part, Norm.LINF)))
+
+
+def _is_composite(part: LinearMap) -> bool:
+    return isinstance(part, Compose | Sum) or (isinstance(part, Adjoint) and _is_composite(part.of))
+
+
+def _underflow(part: LinearMap, norm: Norm) -> float:
+    """How much of an entry of fl(A x), |x| <= 1, may be lost to products below the normal range.
+
+    A product that underflows is off by TINY at most, an inner product by TINY a term; later pieces stretch that by
+    their norms (linf for apply, l1 for adjoint). A piece by itself has no such products where x is 0 and 1.
+    """
+    count, stretch = _reach(part, norm)
+    return mul_up(TINY, float(count), stretch)
+
+
+def _reach(part: LinearMap, norm: Norm) -> tuple[int, float]:
+    """(terms of all inner products on one path, how much the pieces stretch a vector at most)."""
+    match part:
+        case Compose():
+            inner = [_reach(piece, norm) for piece in part.maps]
+            return sum(n for n, _ in inner), mul_up(*(stretch for _, stretch in inner))
+        case Sum():
+            inner = [_reach(term, norm) for term in part.terms]
+            return sum(n for n, _ in inner), add_up(*(stretch for _, stretch in inner))
+        case Adjoint():
+            return _reach(part.of, norm.dual)
+        case _:
+            return max(part.in_size, part.out_size), max(1.0, _majorant_sum(part, norm))
+
+
+def _underflow_of_copy(part: LinearMap) -> float:
+    """The same for the norm of the dense matrix of a composite: an entry's loss times its longer side."""
+    if not _is_composite(part):
+        return 0.0
+    lost = max(_underflow(part, Norm.L1), _underflow(part, Norm.LINF))
+    return mul_up(lost, float(max(part.in_size, part.out_size)))
 
 
 def _with_error(stored: UpperBound, part: LinearMap, roundings: int) -> UpperBound:
     """Adds the norm of (intended - stored) weights: entrywise at most gamma |stored|."""
     if roundings == 0:
         return stored
-    slack = sqrt_up(mul_up(_majorant_sum(part, Norm.L1), _majorant_sum(part, Norm.LINF)))
-    return UpperBound(add_up(stored.value, mul_up(gamma(roundings + 1), slack)), stored.evidence)
+    return UpperBound(add_up(stored.value, mul_up(gamma(roundings + 1), _schur_sum(part))), stored.evidence)
 
 
 def _inflated(value: float, roundings: int) -> float:

@@ -1,4 +1,4 @@
-"""Elementwise activations and functions."""
+"""Elementwise activations."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import torch
 from lipaudit.errors import Unsupported
 from lipaudit.linear.pointwise import Diagonal
 from lipaudit.ops import activations, functions
+from lipaudit.ops.bilinear import Multiply
 from lipaudit.ops.elementwise import Elementwise
 from lipaudit.ops.registry import Data, RawNode, float32, onnx_op
 from lipaudit.ops.scalar import Scalar
 
 
-def _apply(node: RawNode, function: Scalar, x: Data | None = None) -> Data:
+def apply(node: RawNode, function: Scalar, x: Data | None = None) -> Data:
+    """The scalar function on every entry of x, or of the first argument."""
     argument = node.data() if x is None else x
     return node.emit(Elementwise(function, argument.shape), argument)
 
@@ -22,13 +24,13 @@ def _apply(node: RawNode, function: Scalar, x: Data | None = None) -> Data:
 @onnx_op("Relu", versions=(1, 6, 13, 14))
 def _relu(node: RawNode, *, consumed_inputs: list[int] | None = None) -> Data:
     """slope in [0, 1]"""
-    return _apply(node, activations.relu())
+    return apply(node, activations.relu())
 
 
 @onnx_op("LeakyRelu", versions=(1, 6, 16))
 def _leaky_relu(node: RawNode, *, alpha: float = 0.01, consumed_inputs: list[int] | None = None) -> Data:
     """slope in [min(1, alpha), max(1, alpha)]"""
-    return _apply(node, activations.leaky_relu(float32(alpha)))
+    return apply(node, activations.leaky_relu(float32(alpha)))
 
 
 @onnx_op("PRelu", versions=(1, 6, 7, 9, 16))
@@ -39,13 +41,13 @@ def _prelu(node: RawNode, *, consumed_inputs: list[int] | None = None) -> Data:
         slope = slope.reshape(-1, *[1] * (len(x.shape) - 2))
     if torch.broadcast_shapes(slope.shape, x.shape) != torch.Size(x.shape):
         raise Unsupported("its slope is larger than its input")
-    return _apply(node, activations.prelu(slope))
+    return apply(node, activations.prelu(slope))
 
 
 @onnx_op("Abs", versions=(1, 6, 13))
 def _abs(node: RawNode, *, consumed_inputs: list[int] | None = None) -> Data:
     """slope in [-1, 1]"""
-    return _apply(node, activations.absolute())
+    return apply(node, activations.absolute())
 
 
 @onnx_op("Clip", versions=(1, 6, 11, 12, 13))
@@ -64,19 +66,19 @@ def _clip(
         high = math.inf if highest is None else float(highest.reshape(()))
     if not low <= high:
         raise Unsupported(f"min {low} is above max {high}, where runtimes disagree")
-    return _apply(node, activations.clip(low, high))
+    return apply(node, activations.clip(low, high))
 
 
 @onnx_op("Sigmoid", versions=(1, 6, 13))
 def _sigmoid(node: RawNode, *, consumed_inputs: list[int] | None = None) -> Data:
     """slope in (0, 1/4]"""
-    return _apply(node, activations.sigmoid())
+    return apply(node, activations.sigmoid())
 
 
 @onnx_op("Tanh", versions=(1, 6, 13))
 def _tanh(node: RawNode, *, consumed_inputs: list[int] | None = None) -> Data:
     """slope in (0, 1]"""
-    return _apply(node, activations.tanh())
+    return apply(node, activations.tanh())
 
 
 @onnx_op("HardSigmoid", versions=(1, 6, 22))
@@ -87,19 +89,19 @@ def _hard_sigmoid(
     x = node.data()
     scale = torch.tensor(float32(alpha), dtype=torch.float64)
     offset = torch.full(x.shape, float32(beta), dtype=torch.float64)
-    return _apply(node, activations.clip(0.0, 1.0), node.affine(Diagonal(scale, x.shape), x, offset))
+    return apply(node, activations.clip(0.0, 1.0), node.affine(Diagonal(scale, x.shape), x, offset))
 
 
 @onnx_op("HardSwish", versions=(14, 22))
 def _hard_swish(node: RawNode) -> Data:
     """slope in [-1/2, 3/2]"""
-    return _apply(node, activations.hard_swish())
+    return apply(node, activations.hard_swish())
 
 
 @onnx_op("Elu", versions=(1, 6, 22))
 def _elu(node: RawNode, *, alpha: float = 1.0, consumed_inputs: list[int] | None = None) -> Data:
     """slope in [0, max(1, alpha)]"""
-    return _apply(node, activations.elu(float32(alpha)))
+    return apply(node, activations.elu(float32(alpha)))
 
 
 _SELU_ALPHA, _SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
@@ -124,30 +126,30 @@ def _selu(
     )
 
 
-@onnx_op("Celu", versions=(12,))
+@onnx_op("Celu", versions=(12, 28))
 def _celu(node: RawNode, *, alpha: float = 1.0) -> Data:
     """slope in (0, 1]"""
     if not float32(alpha) > 0:
         raise Unsupported(f"alpha {alpha} is not positive")
-    return _apply(node, activations.celu(float32(alpha)))
+    return apply(node, activations.celu(float32(alpha)))
 
 
 @onnx_op("Softplus", versions=(1, 22))
 def _softplus(node: RawNode) -> Data:
     """slope in (0, 1)"""
-    return _apply(node, activations.softplus())
+    return apply(node, activations.softplus())
 
 
 @onnx_op("Softsign", versions=(1, 22))
 def _softsign(node: RawNode) -> Data:
     """slope in (0, 1]"""
-    return _apply(node, activations.softsign())
+    return apply(node, activations.softsign())
 
 
 @onnx_op("Erf", versions=(9, 13))
 def _erf(node: RawNode) -> Data:
     """slope in (0, 2 / sqrt(pi)]"""
-    return _apply(node, activations.erf())
+    return apply(node, activations.erf())
 
 
 @onnx_op("Gelu", versions=(20,))
@@ -155,73 +157,39 @@ def _gelu(node: RawNode, *, approximate: str = "none") -> Data:
     """slope in [-0.1290, 1.1290]"""
     if approximate not in ("none", "tanh"):
         raise Unsupported(f"approximate={approximate!r} is not known")
-    return _apply(node, activations.gelu() if approximate == "none" else activations.gelu_tanh())
+    return apply(node, activations.gelu() if approximate == "none" else activations.gelu_tanh())
 
 
 @onnx_op("Swish", versions=(24,))
 def _swish(node: RawNode, *, alpha: float = 1.0) -> Data:
     """slope in [-0.0999, 1.0999]"""
-    return _apply(node, activations.swish(float32(alpha)))
+    return apply(node, activations.swish(float32(alpha)))
 
 
 @onnx_op("Mish", versions=(18, 22))
 def _mish(node: RawNode) -> Data:
     """slope in [-0.1126, 1.0885]"""
-    return _apply(node, activations.mish())
+    return apply(node, activations.mish())
 
 
-@onnx_op("Sin", versions=(7, 22))
-def _sin(node: RawNode) -> Data:
-    """slope in [-1, 1]"""
-    return _apply(node, functions.sine())
+@onnx_op("SwiGLU", versions=(28,))
+def _swiglu(node: RawNode, *, alpha: float = 1.0) -> Data:
+    """swish(a) * b: each bounded by the other's range"""
+    a, b = node.data(0), node.data(1)
+    return node.emit(Multiply(a.shape), apply(node, activations.swish(float32(alpha)), a), b)
 
 
-@onnx_op("Cos", versions=(7, 22))
-def _cos(node: RawNode) -> Data:
-    """slope in [-1, 1]"""
-    return _apply(node, functions.cosine())
+@onnx_op("ThresholdedRelu", versions=(10, 22))
+def _thresholded_relu(node: RawNode, *, alpha: float = 1.0) -> Data:
+    """slope in [0, 1] for alpha = 0; for any other it jumps by alpha"""
+    if float32(alpha) != 0.0:
+        raise Unsupported(f"it jumps by {alpha:g} at its threshold: there is no finite Lipschitz constant")
+    return apply(node, activations.relu())
 
 
-@onnx_op("Atan", versions=(7, 22))
-def _atan(node: RawNode) -> Data:
-    """slope in (0, 1]"""
-    return _apply(node, functions.arctangent())
-
-
-@onnx_op("Asinh", versions=(9, 22))
-def _asinh(node: RawNode) -> Data:
-    """slope in (0, 1]"""
-    return _apply(node, functions.inverse_hyperbolic_sine())
-
-
-@onnx_op("Exp", versions=(1, 6, 13))
-def _exp(node: RawNode, *, consumed_inputs: list[int] | None = None) -> Data:
-    """unbounded above: needs a domain"""
-    return _apply(node, functions.exponential())
-
-
-@onnx_op("Log", versions=(1, 6, 13))
-def _log(node: RawNode, *, consumed_inputs: list[int] | None = None) -> Data:
-    """1 / min x: needs a domain above 0"""
-    return _apply(node, functions.logarithm())
-
-
-@onnx_op("Sqrt", versions=(1, 6, 13))
-def _sqrt(node: RawNode, *, consumed_inputs: list[int] | None = None) -> Data:
-    """1 / (2 sqrt(min x)): needs a domain above 0"""
-    return _apply(node, functions.square_root())
-
-
-@onnx_op("Reciprocal", versions=(1, 6, 13))
-def _reciprocal(node: RawNode, *, consumed_inputs: list[int] | None = None) -> Data:
-    """1 / min x^2: needs a domain away from 0"""
-    return _apply(node, functions.reciprocal())
-
-
-@onnx_op("Pow", versions=(1, 7, 12, 13, 15))
-def _pow(node: RawNode, *, axis: int | None = None, broadcast: int = 0) -> Data:
-    """c x^(c-1) for a constant exponent c: needs a domain unless c is 0 or 1"""
-    exponent = node.constant(1, "exponent")
-    if exponent.unique().numel() != 1:
-        raise Unsupported("its exponent is not one number")
-    return _apply(node, functions.power(float(exponent.reshape(-1)[0])))
+@onnx_op("Shrink", versions=(9,))
+def _shrink(node: RawNode, *, bias: float = 0.0, lambd: float = 0.5) -> Data:
+    """slope in [0, 1] for bias = lambd; for any other bias it jumps"""
+    if float32(bias) != float32(lambd) or lambd < 0.0:
+        raise Unsupported(f"it jumps by {lambd - bias:g} at {lambd:g}: there is no finite Lipschitz constant")
+    return apply(node, functions.soft_threshold(float32(lambd)))

@@ -12,7 +12,7 @@ from lipaudit.linear.fuse import compose
 from lipaudit.linear.map import Shape
 from lipaudit.linear.pointwise import Diagonal
 from lipaudit.linear.selection import NOTHING
-from lipaudit.ops.maxlike import WindowMax
+from lipaudit.ops.maxlike import Pool, WindowMax
 from lipaudit.ops.registry import Data, RawNode, onnx_op
 
 Pads = tuple[tuple[int, int], ...]
@@ -90,7 +90,10 @@ def _max_pool(
     if bool((windows == NOTHING).all(-1).any()):
         raise Unsupported("a window lies wholly in the padding")
     target = tuple(windows.shape[:-1])
-    return node.emit(WindowMax(windows.reshape(-1, windows.shape[-1]), x.shape, target), x)
+    even = all(begin == end <= k // 2 for (begin, end), k in zip(padding, kernel, strict=True))
+    begins = tuple(begin for begin, _ in padding)
+    pool = Pool(kernel, stride, begins, dilation, bool(ceil_mode)) if even and len(kernel) <= 3 else None
+    return node.emit(WindowMax(windows.reshape(-1, windows.shape[-1]), x.shape, target, 1.0, pool), x)
 
 
 @onnx_op("GlobalMaxPool", versions=(1, 22))
