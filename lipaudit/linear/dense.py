@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+from numpy import broadcast_shapes
 
 from lipaudit.linear.map import LinearMap, Shape
 
@@ -35,7 +36,7 @@ class Dense(LinearMap):
         if math.prod(self.source) != outer * n_in or math.prod(self.target) != outer * n_out:
             raise ValueError(f"a weight {tuple(self.weight.shape)} does not take {self.source} to {self.target}")
         batch = self.weight.shape[:-2]
-        if torch.broadcast_shapes(batch, self.lead) != torch.Size(self.lead):
+        if broadcast_shapes(batch, self.lead) != tuple(self.lead):
             raise ValueError(f"a stack of {tuple(batch)} matrices does not fit {self.lead}")
 
     @staticmethod

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+from numpy import broadcast_shapes
 
 from lipaudit.linear.map import LinearMap, Shape
 
@@ -24,7 +25,7 @@ class Diagonal(LinearMap):
     scale_roundings: int = 0
 
     def __post_init__(self) -> None:
-        if torch.broadcast_shapes(self.scale.shape, self.shape) != torch.Size(self.shape):
+        if broadcast_shapes(self.scale.shape, self.shape) != tuple(self.shape):
             raise ValueError(f"a scale of shape {tuple(self.scale.shape)} does not fit {self.shape}")
 
     @property

@@ -164,4 +164,5 @@ def _npy(content: bytes, what: str) -> np.ndarray:
     count, start = math.prod(shape), stream.tell()
     if min(shape, default=0) < 0 or count * dtype.itemsize != len(content) - start:
         raise InvalidInput(f"{what} is cut short or too long: its header says {list(shape)} of {dtype}")
-    return np.frombuffer(content, dtype, count, start).reshape(shape, order="F" if fortran else "C")
+    array = np.frombuffer(content, dtype, count, start).reshape(shape, order="F" if fortran else "C")
+    return array.astype(dtype.newbyteorder("="))  # a copy of its own: torch warns of memory that cannot be written

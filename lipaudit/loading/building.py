@@ -40,6 +40,7 @@ class Builder:
         self._values: dict[str, Value | _Refused] = {}
         self._stored = {tensor.name: tensor for tensor in proto.initializer}
         self._producer = {name: node for node in proto.node for name in node.output if name}
+        self._used = {name for node in proto.node for name in node.input if name}
         self._integer_inputs: dict[str, str] = {}
         self._folded: list[str] = []
         if len(proto.node) > MAX_NODES:
@@ -68,6 +69,7 @@ class Builder:
 
     def run(self, wanted: Sequence[str]) -> list[Value | None]:
         """The values of the wanted names; None where a refusal stands in self.refusals."""
+        self._used.update(wanted)
         for node in self._in_order(wanted):
             self._step(node)
         found = [self._lookup(name) for name in wanted]
@@ -157,16 +159,19 @@ class Builder:
             return [self._constant_node(proto, name)]
         if proto.op_type in ("Shape", "Size") and isinstance(args[0], Data):
             return evaluate(proto, [_placeholder(args[0])], self.opset, 1)
+        if proto.op_type == "CastLike" and isinstance(args[0], Constant):
+            return [self._cast_like(args[0], args[1])]
         if all(arg is None or isinstance(arg, Constant) for arg in args):
             return self._fold(proto, name, [a if isinstance(a, Constant) else None for a in args])
         if (why := jump(proto.op_type)) is not None:
             raise Unsupported(why)
-        used = max((place + 1 for place, n in enumerate(proto.output) if n), default=0)
+        named = max((place + 1 for place, n in enumerate(proto.output) if n), default=0)
+        needed = max((place + 1 for place, n in enumerate(proto.output) if n in self._used), default=0)
 
         def emit(op: Op, *data: Data) -> Data:
             return self.emit_named(name, proto.op_type, op, *data)
 
-        raw = RawNode(proto.op_type, name, version, tuple(args), used, emit)
+        raw = RawNode(proto.op_type, name, version, tuple(args), named, needed, emit)
         return parse(raw, {a.name: _attribute(a) for a in proto.attribute})
 
     def _version(self, op: str) -> int:
@@ -191,6 +196,19 @@ class Builder:
             value = from_array(np.asarray(_attribute(attribute), dtype=kind))
         self._check_finite(value, name)
         return value
+
+    def _cast_like(self, value: Constant, like: Value | None) -> Constant:
+        """A constant in the real type of another value. Its width is not known here, so nothing may be rounded."""
+        if isinstance(like, Constant) and not like.real:
+            raise Unsupported("a cast to the type of an integer or boolean constant is not folded")
+        real = value.value.double()
+        narrow = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+        types = {info.type.tensor_type.elem_type for info in self.proto.input}
+        types |= {tensor.data_type for tensor in self.proto.initializer}
+        types |= {a.i for node in self.proto.node if node.op_type == "Cast" for a in node.attribute if a.name == "to"}
+        if not bool((real == (real.half() if types & narrow else real.float()).double()).all()):
+            raise Unsupported("it may round a constant to a type that is not known here")
+        return Constant(real)
 
     def _fold(self, proto: onnx.NodeProto, name: str, args: list[Constant | None]) -> list[Constant]:
         results = evaluate(proto, args, self.opset, len(proto.output))

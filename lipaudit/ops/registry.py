@@ -60,13 +60,17 @@ class Emitter(Protocol):
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class RawNode:
-    """One ONNX node with its arguments resolved, as its parser sees it; no protobuf left."""
+    """One ONNX node with its arguments resolved, as its parser sees it; no protobuf left.
+
+    outputs: how many the node names; needed: up to which one (counted from 1) something uses them.
+    """
 
     op: str
     name: str
     version: int
     args: tuple[Value | None, ...]
     outputs: int
+    needed: int
     emit: Emitter
 
     def arg(self, place: int) -> Value | None:

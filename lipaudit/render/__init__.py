@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from lipaudit.render.base import Reporter
-from lipaudit.render.json import JsonReporter
-from lipaudit.render.markdown import MarkdownReporter
-from lipaudit.render.text import TextReporter
+from typing import TYPE_CHECKING
 
-REPORTERS: dict[str, type[Reporter]] = {
-    reporter.name: reporter for reporter in (TextReporter, JsonReporter, MarkdownReporter)
-}
-"""The report formats by the name a user gives; each can be built without arguments."""
+if TYPE_CHECKING:
+    from lipaudit.render.base import Reporter
 
-__all__ = ["REPORTERS", "JsonReporter", "MarkdownReporter", "Reporter", "TextReporter"]
+
+def reporters() -> dict[str, type[Reporter]]:
+    """The report formats by the name a user gives; each can be built without arguments.
+
+    They are imported on demand: what only needs `render.safe` (an error message, say) stays quick.
+    """
+    from lipaudit.render.json import JsonReporter
+    from lipaudit.render.markdown import MarkdownReporter
+    from lipaudit.render.text import TextReporter
+
+    every: tuple[type[Reporter], ...] = (TextReporter, JsonReporter, MarkdownReporter)
+    return {reporter.name: reporter for reporter in every}

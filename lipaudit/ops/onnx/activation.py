@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from numpy import broadcast_shapes
 
 from lipaudit.errors import Unsupported
 from lipaudit.linear.pointwise import Diagonal
@@ -39,7 +40,7 @@ def _prelu(node: RawNode, *, consumed_inputs: list[int] | None = None) -> Data:
     x, slope = node.data(), node.constant(1, "slope")
     if node.version < 7 and slope.numel() > 1:
         slope = slope.reshape(-1, *[1] * (len(x.shape) - 2))
-    if torch.broadcast_shapes(slope.shape, x.shape) != torch.Size(x.shape):
+    if broadcast_shapes(slope.shape, x.shape) != tuple(x.shape):
         raise Unsupported("its slope is larger than its input")
     return apply(node, activations.prelu(slope))
 
@@ -118,7 +119,7 @@ def _selu(
     """slope in [0, gamma alpha]"""
     # the first revision's defaults are written with fewer digits
     defaults = (1.6732, 1.0507) if node.version < 6 else (_SELU_ALPHA, _SELU_GAMMA)
-    return _apply(
+    return apply(
         node,
         activations.selu(
             float32(defaults[0] if alpha is None else alpha), float32(defaults[1] if gamma is None else gamma)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from numpy import broadcast_shapes
 
 from lipaudit.errors import Unsupported
 from lipaudit.linear.map import LinearMap, Shape
@@ -28,7 +29,7 @@ def _operands(node: RawNode, axis: int | None, broadcast: int) -> tuple[Value, V
     if node.version < 7 and axis is not None and isinstance(b, Constant):
         missing = len(a.shape) - axis - len(b.shape)
         b = Constant(b.value.reshape(*b.value.shape, *[1] * missing))
-    return a, b, tuple(torch.broadcast_shapes(a.shape, b.shape))
+    return a, b, tuple(broadcast_shapes(a.shape, b.shape))
 
 
 def _scaled(node: RawNode, x: Data, factor: torch.Tensor, shape: Shape, roundings: int = 0) -> Data:
@@ -75,7 +76,7 @@ def _sub(
 def _variadic_sum(node: RawNode, *, consumed_inputs: list[int] | None = None) -> Data:
     """sum of the arguments' constants, or their joint norm"""
     values = [arg for arg in node.args if arg is not None]
-    return _sum(node, [(v, 1.0) for v in values], tuple(torch.broadcast_shapes(*(v.shape for v in values))))
+    return _sum(node, [(v, 1.0) for v in values], tuple(broadcast_shapes(*(v.shape for v in values))))
 
 
 @onnx_op("Mean", versions=(1, 6, 8, 13))
@@ -126,7 +127,7 @@ def _div(
 
 def _extremum(node: RawNode, sign: float, fold: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Data:
     values = [arg for arg in node.args if arg is not None]
-    shape = tuple(torch.broadcast_shapes(*(v.shape for v in values)))
+    shape = tuple(broadcast_shapes(*(v.shape for v in values)))
     data = [node.broadcast(v, shape) for v in values if isinstance(v, Data)]
     distinct = list(dict.fromkeys(data))
     result = distinct[0]

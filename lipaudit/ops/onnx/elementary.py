@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from numpy import broadcast_shapes
 
 from lipaudit.errors import Unsupported
 from lipaudit.linear.map import LinearMap
@@ -121,7 +122,7 @@ def _pow(node: RawNode, *, axis: int | None = None, broadcast: int = 0) -> Data:
         exponent = Constant(exponent.value.reshape(*exponent.shape, *[1] * missing))
     exponents = exponent.value.double().unique().tolist()
     if len(exponents) == 1:
-        shape = torch.broadcast_shapes(x.shape, exponent.shape)
+        shape = broadcast_shapes(x.shape, exponent.shape)
         return apply(node, functions.power(exponents[0]), node.broadcast(x, shape))
     return _mixed_powers(node, x, exponent.value.double(), exponents)
 
@@ -130,7 +131,7 @@ def _exponential(node: RawNode, base: torch.Tensor, x: Data) -> Data:
     """base^x = exp(x ln base) for a positive base."""
     if not bool((base > 0).all()):
         raise Unsupported("its constant base is not positive")
-    shape = torch.broadcast_shapes(base.shape, x.shape)
+    shape = broadcast_shapes(base.shape, x.shape)
     # the logarithm is rounded to within a few units in its last place (of 1 is 0, exactly)
     scaled = node.affine(Diagonal(torch.log(base), tuple(shape), 4), node.broadcast(x, shape))
     return apply(node, functions.exponential(), scaled)
@@ -140,7 +141,7 @@ def _mixed_powers(node: RawNode, x: Data, exponent: torch.Tensor, exponents: lis
     """One power for each exponent, of the entries that have it, put together again."""
     if len(exponents) > _MOST_EXPONENTS:
         raise Unsupported(f"its exponent takes {len(exponents)} values, more than the {_MOST_EXPONENTS} that are read")
-    shape = tuple(torch.broadcast_shapes(x.shape, exponent.shape))
+    shape = tuple(broadcast_shapes(x.shape, exponent.shape))
     x, exponent = node.broadcast(x, shape), exponent.expand(shape).reshape(-1)
     parts: list[Data] = []
     maps: list[LinearMap] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from numpy import broadcast_shapes
 
 from lipaudit.errors import Unsupported
 from lipaudit.linear.conv import Conv
@@ -65,7 +66,7 @@ def _matmul(node: RawNode) -> Data:
     a, b = node.data(0), node.data(1)
     if len(a.shape) < 2 or len(b.shape) < 2:
         raise Unsupported("a product of two data tensors needs rank 2 or more")
-    lead = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    lead = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     a, b = node.broadcast(a, (*lead, *a.shape[-2:])), node.broadcast(b, (*lead, *b.shape[-2:]))
     return node.emit(MatMulData(a.shape, b.shape), a, b)
 
@@ -74,15 +75,16 @@ def _weight_right(node: RawNode, x: Data, weight: torch.Tensor) -> Data:
     """x @ weight."""
     vector = weight.dim() == 1
     matrix = weight.unsqueeze(-1) if vector else weight
-    inside = (1, *x.shape) if len(x.shape) == 1 else x.shape
-    lead = torch.broadcast_shapes(inside[:-2], matrix.shape[:-2])
+    single = len(x.shape) == 1
+    inside = (1, *x.shape) if single else x.shape
+    lead = broadcast_shapes(inside[:-2], matrix.shape[:-2])
     x = node.broadcast(node.reshape(x, inside), (*lead, *inside[-2:]))
     rows = (*lead, inside[-2])
     batch = matrix.mT.unsqueeze(-3) if matrix.dim() > 2 else matrix.mT
     target: Shape = (*rows, matrix.shape[-1])
     y = node.affine(Dense(batch, rows, 1, x.shape, target), x)
     # numpy drops the axes that were added to rank-1 operands
-    kept = [*lead, *([] if inside is not x.shape and len(node.data(0).shape) == 1 else [inside[-2]])]
+    kept = [*lead, *([] if single else [inside[-2]])]
     return node.reshape(y, kept if vector else [*kept, matrix.shape[-1]])
 
 
@@ -92,7 +94,7 @@ def _weight_left(node: RawNode, weight: torch.Tensor, x: Data) -> Data:
     matrix = weight.unsqueeze(0) if vector else weight
     single = len(x.shape) == 1
     inside = (*x.shape, 1) if single else x.shape
-    lead = torch.broadcast_shapes(inside[:-2], matrix.shape[:-2])
+    lead = broadcast_shapes(inside[:-2], matrix.shape[:-2])
     x = node.broadcast(node.reshape(x, inside), (*lead, *inside[-2:]))
     target: Shape = (*lead, matrix.shape[-2], inside[-1])
     y = node.affine(Dense(matrix, tuple(lead), inside[-1], x.shape, target), x)
@@ -186,7 +188,7 @@ def _batch_normalization(
         raise Unsupported("it is in training mode, where one sample's output depends on the others")
     if not spatial:
         raise Unsupported("spatial=0 is not supported")
-    if node.outputs > 1:
+    if node.needed > 1:
         raise Unsupported("its running statistics are outputs, which only training has")
     x = node.data()
     scale, bias, mean, variance = (

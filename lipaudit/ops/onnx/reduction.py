@@ -1,18 +1,24 @@
-"""Reductions over axes, softmax and the normalisations."""
+"""Reductions over axes, and softmax."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
 from lipaudit.errors import Unsupported
 from lipaudit.linear.map import Shape
-from lipaudit.linear.pointwise import Diagonal
+from lipaudit.ops import activations, functions
+from lipaudit.ops.bilinear import Multiply
+from lipaudit.ops.elementwise import Elementwise
+from lipaudit.ops.lengths import WindowLogSumExp, WindowNorm
 from lipaudit.ops.maxlike import WindowMax
+from lipaudit.ops.onnx.grouping import reduced, windows_of
 from lipaudit.ops.onnx.linear import average
-from lipaudit.ops.registry import Data, RawNode, float32, onnx_op
-from lipaudit.ops.smooth import LogSoftmax, Normalise, Softmax
+from lipaudit.ops.op import Op
+from lipaudit.ops.registry import Data, RawNode, onnx_op
+from lipaudit.ops.smooth import LogSoftmax, Softmax
 
 
 def _axes(node: RawNode, axes: list[int] | None, noop: int, since: int) -> tuple[int, ...]:
@@ -43,16 +49,19 @@ def _reduce_sum(
     return average(node, node.data(), chosen, keep=bool(keepdims), divide=False) if chosen else node.data()
 
 
-def _reduce_extremum(node: RawNode, axes: tuple[int, ...], keepdims: int, sign: float) -> Data:
+def _windowed(
+    node: RawNode, axes: tuple[int, ...], keepdims: int, make: Callable[[torch.Tensor, Shape, Shape], Op]
+) -> Data:
+    """make(windows, shape of x, target): the op that turns each group of entries into one."""
     x = node.data()
+    target = reduced(x.shape, axes, keep=bool(keepdims))
+    return node.emit(make(windows_of(x.shape, axes), x.shape, target), x)
+
+
+def _reduce_extremum(node: RawNode, axes: tuple[int, ...], keepdims: int, sign: float) -> Data:
     if not axes:
-        return x
-    kept = tuple(1 if axis in axes else n for axis, n in enumerate(x.shape))
-    places = torch.arange(math.prod(x.shape)).reshape(x.shape)
-    rest = [axis for axis in range(len(x.shape)) if axis not in axes]
-    windows = places.permute(*rest, *axes).reshape(math.prod(kept), -1)
-    target: Shape = kept if keepdims else tuple(x.shape[axis] for axis in rest)
-    return node.emit(WindowMax(windows, x.shape, target, sign), x)
+        return node.data()
+    return _windowed(node, axes, keepdims, lambda windows, shape, target: WindowMax(windows, shape, target, sign))
 
 
 @onnx_op("ReduceMax", versions=(1, 11, 12, 13, 18, 20))
@@ -69,6 +78,72 @@ def _reduce_min(
 ) -> Data:
     """1 in all norms"""
     return _reduce_extremum(node, _axes(node, axes, noop_with_empty_axes, 18), keepdims, -1.0)
+
+
+@onnx_op("ReduceL1", versions=(1, 11, 13, 18))
+def _reduce_l1(
+    node: RawNode, *, axes: list[int] | None = None, keepdims: int = 1, noop_with_empty_axes: int = 0
+) -> Data:
+    """sqrt(m) in l2, 1 in l1, m in linf, over m entries: |x|, then a sum"""
+    x = node.data()
+    return _sum(node, node.emit(Elementwise(activations.absolute(), x.shape), x), axes, keepdims, noop_with_empty_axes)
+
+
+@onnx_op("ReduceSumSquare", versions=(1, 11, 13, 18))
+def _reduce_sum_square(
+    node: RawNode, *, axes: list[int] | None = None, keepdims: int = 1, noop_with_empty_axes: int = 0
+) -> Data:
+    """max 2 |x|, then a sum: needs a domain"""
+    x = node.data()
+    return _sum(node, node.emit(Elementwise(functions.power(2.0), x.shape), x), axes, keepdims, noop_with_empty_axes)
+
+
+def _sum(node: RawNode, x: Data, axes: list[int] | None, keepdims: int, noop: int) -> Data:
+    chosen = _axes(node, axes, noop, 18)
+    return average(node, x, chosen, keep=bool(keepdims), divide=False) if chosen else x
+
+
+@onnx_op("ReduceLogSum", versions=(1, 11, 13, 18, 28))
+def _reduce_log_sum(
+    node: RawNode, *, axes: list[int] | None = None, keepdims: int = 1, noop_with_empty_axes: int = 0
+) -> Data:
+    """1 / min sum x: needs a domain above 0"""
+    total = _sum(node, node.data(), axes, keepdims, noop_with_empty_axes)
+    return node.emit(Elementwise(functions.logarithm(), total.shape), total)
+
+
+@onnx_op("ReduceL2", versions=(1, 11, 13, 18))
+def _reduce_l2(
+    node: RawNode, *, axes: list[int] | None = None, keepdims: int = 1, noop_with_empty_axes: int = 0
+) -> Data:
+    """1 in l2 and l1, sqrt(m) in linf, over m entries"""
+    chosen = _axes(node, axes, noop_with_empty_axes, 18)
+    return _windowed(node, chosen, keepdims, lambda windows, shape, target: WindowNorm(windows, shape, target, 2.0))
+
+
+@onnx_op("ReduceLogSumExp", versions=(1, 11, 13, 18, 28))
+def _reduce_log_sum_exp(
+    node: RawNode, *, axes: list[int] | None = None, keepdims: int = 1, noop_with_empty_axes: int = 0
+) -> Data:
+    """1 in all norms"""
+    return _windowed(node, _axes(node, axes, noop_with_empty_axes, 18), keepdims, WindowLogSumExp)
+
+
+@onnx_op("ReduceProd", versions=(1, 11, 13, 18))
+def _reduce_prod(
+    node: RawNode, *, axes: list[int] | None = None, keepdims: int = 1, noop_with_empty_axes: int = 0
+) -> Data:
+    """products of the other factors' ranges: needs a domain"""
+    x, chosen = node.data(), _axes(node, axes, noop_with_empty_axes, 18)
+    target = reduced(x.shape, chosen, keep=bool(keepdims))
+    windows = windows_of(x.shape, chosen)
+    if not windows.shape[1]:
+        raise Unsupported("it multiplies no entries")
+    factors = [node.pick(x, lambda _, c=column: c.reshape(target)) for column in windows.T]
+    while len(factors) > 1:  # a balanced tree
+        pairs = [node.emit(Multiply(target), a, b) for a, b in zip(factors[::2], factors[1::2], strict=False)]
+        factors = pairs + factors[len(pairs) * 2 :]
+    return factors[0]
 
 
 def _softmax_shape(node: RawNode, axis: int | None) -> tuple[Shape, int]:
@@ -92,38 +167,3 @@ def _log_softmax(node: RawNode, *, axis: int | None = None) -> Data:
     """sqrt(n) in l2, n - 1 in l1, 2 in linf"""
     x, (shape, along) = node.data(), _softmax_shape(node, axis)
     return node.reshape(node.emit(LogSoftmax(shape, along), node.reshape(x, shape)), x.shape)
-
-
-@onnx_op("LayerNormalization", versions=(17,))
-def _layer_normalization(
-    node: RawNode, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
-) -> Data:
-    """max |scale| / min sqrt(var + epsilon)"""
-    if node.outputs > 1:
-        raise Unsupported("its mean and deviation are outputs, which is not supported")
-    x, scale, bias = node.data(), node.constant(1, "scale"), node.optional(2, "bias")
-    cut = axis % len(x.shape)
-    grouped = (math.prod(x.shape[:cut]), math.prod(x.shape[cut:]))
-    return normalised(node, x, grouped, epsilon, scale, bias)
-
-
-def normalised(
-    node: RawNode, x: Data, grouped: Shape, epsilon: float, scale: torch.Tensor, bias: torch.Tensor | None
-) -> Data:
-    """Normalise over the rows of x seen as `grouped`, then scale and shift (broadcast to the shape of x)."""
-    if not float32(epsilon) > 0:
-        raise Unsupported("epsilon is 0: the constant is infinite at constant inputs")
-    y = node.emit(Normalise(grouped[0], grouped[1], float32(epsilon)), node.reshape(x, grouped))
-    offset = None if bias is None else bias.expand(x.shape).contiguous()
-    return node.affine(Diagonal(scale, x.shape), node.reshape(y, x.shape), offset)
-
-
-@onnx_op("InstanceNormalization", versions=(1, 6, 22))
-def _instance_normalization(
-    node: RawNode, *, epsilon: float = 1e-5, consumed_inputs: list[int] | None = None
-) -> Data:
-    """max |scale| / min sqrt(var + epsilon), over each channel"""
-    x, scale, bias = node.data(), node.constant(1, "scale"), node.constant(2, "bias")
-    channel = (1, -1, *[1] * (len(x.shape) - 2))
-    grouped = (x.shape[0] * x.shape[1], math.prod(x.shape[2:]))
-    return normalised(node, x, grouped, epsilon, scale.reshape(channel), bias.reshape(channel))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from numpy import broadcast_shapes
 
 from lipaudit.errors import Unsupported
 from lipaudit.linear.map import LinearMap
@@ -35,10 +36,19 @@ def _dropout(
     return node.data()
 
 
-@onnx_op("Cast", versions=(1, 6, 9, 13, 19, 21, 23, 24, 25))
+@onnx_op("Cast", versions=(1, 6, 9, 13, 19, 21, 23, 24, 25, 28))
 def _cast(node: RawNode, *, to: int, saturate: int = 1, round_mode: str = "up") -> Data:
     """1 between real types, whose rounding is not part of the function; to integers it jumps"""
     if to not in _REAL_TYPES:
+        raise Unsupported("a cast to an integer or boolean type jumps: there is no Lipschitz constant across it")
+    return node.data()
+
+
+@onnx_op("CastLike", versions=(15, 19, 21, 23, 24, 25))
+def _cast_like(node: RawNode, *, saturate: int = 1, round_mode: str = "up") -> Data:
+    """1 between real types, whose rounding is not part of the function; to integers it jumps"""
+    like = node.arg(1)
+    if isinstance(like, Constant) and not like.real:
         raise Unsupported("a cast to an integer or boolean type jumps: there is no Lipschitz constant across it")
     return node.data()
 
@@ -191,34 +201,21 @@ def _end(end: int, step: int, size: int) -> int | None:
     return None if step < 0 and (end <= -size - 1) else end
 
 
-@onnx_op("Gather", versions=(1, 11, 13))
-def _gather(node: RawNode, *, axis: int = 0) -> Data:
-    """sqrt(copies) in l2, copies in l1, 1 in linf"""
-    x, index = node.data(), node.constant(1, "index")
-    along = axis % len(x.shape)
-    size = x.shape[along]
-    if index.numel() and not (int(index.min()) >= -size and int(index.max()) < size):
-        raise Unsupported(f"an index lies outside [-{size}, {size})")
-    flat = torch.remainder(index.reshape(-1), size)
-
-    def select(places: torch.Tensor) -> torch.Tensor:
-        taken = places.index_select(along, flat)
-        return taken.reshape((*x.shape[:along], *index.shape, *x.shape[along + 1 :]))
-
-    return node.pick(x, select)
-
-
 @onnx_op("Expand", versions=(8, 13))
 def _expand(node: RawNode) -> Data:
     """sqrt(copies) in l2, copies in l1, 1 in linf"""
     x = node.data()
-    return node.broadcast(x, torch.broadcast_shapes(x.shape, tuple(node.integers(1, "shape"))))
+    return node.broadcast(x, broadcast_shapes(x.shape, tuple(node.integers(1, "shape"))))
 
 
-@onnx_op("Tile", versions=(6, 13))
+@onnx_op("Tile", versions=(1, 6, 13))
 def _tile(node: RawNode) -> Data:
     """sqrt(copies) in l2, copies in l1, 1 in linf"""
-    return node.pick(node.data(), lambda places: places.repeat(node.integers(1, "repeats")))
+    x, repeats = node.data(), node.integers(1, "repeats")
+    if node.version < 6:  # the first revision repeats along one axis
+        (times,), (axis,) = repeats, node.integers(2, "axis")
+        repeats = [times if place == axis % len(x.shape) else 1 for place in range(len(x.shape))]
+    return node.pick(x, lambda places: places.repeat(repeats))
 
 
 @onnx_op("Pad", versions=(1, 2, 11, 13, 18, 19, 21, 23, 24, 25))
@@ -272,23 +269,26 @@ def _pad_axis(index: torch.Tensor, axis: int, begin: int, end: int, mode: str) -
     return torch.where(inside, taken, torch.full_like(taken, NOTHING))
 
 
-@onnx_op("DepthToSpace", versions=(1, 11, 13))
+@onnx_op("DepthToSpace", versions=(1, 11, 13, 28))
 def _depth_to_space(node: RawNode, *, blocksize: int, mode: str = "DCR") -> Data:
     """1"""
     x = node.data()
     n, c, h, w = x.shape
     b = blocksize
+    if mode not in ("DCR", "CRD"):
+        raise Unsupported(f"mode {mode!r} is not known")
     if mode == "DCR":
         return node.pick(x, lambda p: p.reshape(n, b, b, c // b**2, h, w).permute(0, 3, 4, 1, 5, 2).reshape(n, c // b**2, h * b, w * b))  # fmt: skip
     return node.pick(x, lambda p: p.reshape(n, c // b**2, b, b, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, c // b**2, h * b, w * b))  # fmt: skip
 
 
-@onnx_op("SpaceToDepth", versions=(1, 13))
-def _space_to_depth(node: RawNode, *, blocksize: int) -> Data:
+@onnx_op("SpaceToDepth", versions=(1, 13, 28))
+def _space_to_depth(node: RawNode, *, blocksize: int, mode: str = "DCR") -> Data:
     """1"""
     x = node.data()
     n, c, h, w = x.shape
     b = blocksize
-    return node.pick(x, lambda p: p.reshape(n, c, h // b, b, w // b, b).permute(0, 3, 5, 1, 2, 4).reshape(n, c * b * b, h // b, w // b))  # fmt: skip
-
-
+    order = {"DCR": (0, 3, 5, 1, 2, 4), "CRD": (0, 1, 3, 5, 2, 4)}
+    if mode not in order:
+        raise Unsupported(f"mode {mode!r} is not known")
+    return node.pick(x, lambda p: p.reshape(n, c, h // b, b, w // b, b).permute(order[mode]).reshape(n, c * b * b, h // b, w // b))  # fmt: skip

@@ -79,7 +79,7 @@ def _max_pool(
     strides: list[int] | None = None,
 ) -> Data:
     """sqrt(N) in l2, N in l1, 1 in linf; N = most windows an entry can win"""
-    if node.outputs > 1:
+    if node.needed > 1:
         raise Unsupported("its indices are used, which jump")
     x = node.data()
     kernel, ones = tuple(kernel_shape), (1,) * len(kernel_shape)

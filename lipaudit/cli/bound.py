@@ -1,0 +1,37 @@
+"""`lipaudit bound`: the bracket of the global Lipschitz constant."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lipaudit.cli.auditing import audited
+from lipaudit.cli.config import resolve
+from lipaudit.cli.options import Audit, BudgetOption, Machine, ModelArgument, Output, expanded
+from lipaudit.cli.output import publish, targets
+from lipaudit.cli.progress import progress
+from lipaudit.cli.settings import build
+
+
+@expanded
+def bound(
+    audit: Audit,
+    machine: Machine,
+    output: Output,
+    model: ModelArgument = None,
+    method: Annotated[
+        str | None, typer.Option("--method", metavar="NAME,...", help="Upper bounds to compute (default: auto).")
+    ] = None,
+    budget: BudgetOption = None,
+) -> int:
+    """Bound the global Lipschitz constant: per-layer gains, certified upper bounds, an attained lower bound."""
+    path, policy = resolve(model, machine, output)
+    wanted = targets(output, [path])
+    settings = build(audit, machine, policy, method=method, budget=budget)
+
+    from lipaudit import audit as rooms
+
+    with progress(output) as tell:
+        report = audited("bound", settings, lambda: rooms.bound(path, settings, tell))
+    return publish(report, output, wanted)

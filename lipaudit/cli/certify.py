@@ -1,0 +1,92 @@
+"""`lipaudit certify`: radii within which no prediction changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from lipaudit.cli.auditing import audited, file_of
+from lipaudit.cli.config import resolve
+from lipaudit.cli.options import Audit, BudgetOption, InputsOption, Machine, ModelArgument, Output, expanded
+from lipaudit.cli.output import publish, targets
+from lipaudit.cli.progress import progress
+from lipaudit.cli.settings import build
+from lipaudit.errors import UsageError
+
+if TYPE_CHECKING:
+    from lipaudit.report.report import AuditReport, Radii
+
+SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
+"""Where nobody asks for a radius: quantiles of the radii found, rounded down to a number that reads well."""
+
+
+@expanded
+def certify(
+    audit: Audit,
+    machine: Machine,
+    output: Output,
+    model: ModelArgument = None,
+    inputs: InputsOption = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", metavar="FILE", help="Labels [N]: y.npy, or val.npz:y with its key.")
+    ] = None,
+    radius: Annotated[
+        list[float] | None, typer.Option("--radius", min=0.0, help="Report the certified accuracy here (repeatable).")
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option("--tolerance", help="For a regression: how far the output may move; no labels.")
+    ] = None,
+    method: Annotated[
+        Literal["global"], typer.Option("--method", help="By the constants of the whole domain.")
+    ] = "global",
+    budget: BudgetOption = None,
+) -> int:
+    """Certify radii within which no prediction changes, and the certified accuracy at some of them."""
+    del method  # there is one so far; the option is part of the contract
+    path, policy = resolve(model, machine, output)
+    spec, answers = inputs or policy.inputs, labels or policy.labels
+    slack = policy.tolerance if tolerance is None and labels is None else tolerance
+    if spec is None:
+        raise UsageError("certify needs --inputs (x.npy or val.npz:x)")
+    if answers is None and slack is None:
+        raise UsageError("certify needs --labels (or --tolerance for a regression)")
+    settings = build(audit, machine, policy, budget=budget)
+
+    from lipaudit import audit as rooms
+    from lipaudit.loading.arrays import read_array
+
+    read = None if slack is not None or answers is None else answers
+    wanted = targets(output, [path, file_of(spec), *([] if read is None else [file_of(read)])], data=True)
+    points = read_array(spec, "x", "inputs")
+    truth = None if read is None else read_array(read, "y", "labels")
+    radii = tuple(radius or ())
+    with progress(output) as tell:
+        report = audited(
+            "certify",
+            settings,
+            lambda: rooms.certify(
+                path, points, truth, settings, source=spec, radii=radii, tolerance=slack, progress=tell
+            ),
+        )
+    return publish(with_radii(report), output, wanted, truth)
+
+
+def with_radii(report: AuditReport) -> AuditReport:
+    """The report with the certified accuracy at a few telling radii, where nobody asked for any."""
+    if report.radii is None or report.certified_at or report.radii.tolerance is not None:
+        return report
+    return replace(report, certified_at=telling_radii(report.radii))
+
+
+def telling_radii(radii: Radii) -> tuple[float, ...]:
+    """Quantiles of the correctly classified samples' radii, rounded down to two digits, without repetition."""
+    import numpy as np
+
+    from lipaudit.render import numbers
+
+    found = radii.values[radii.correct & (radii.values > 0.0) & np.isfinite(radii.values)]
+    if not len(found):
+        return ()
+    return tuple(sorted({float(numbers.lower(float(np.quantile(found, share)), 2)) for share in SHARES}))

@@ -1,0 +1,49 @@
+"""`lipaudit local`: how sensitive the model is at given inputs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lipaudit.cli.auditing import audited, file_of
+from lipaudit.cli.config import resolve
+from lipaudit.cli.options import Audit, InputsOption, Machine, ModelArgument, Output, expanded
+from lipaudit.cli.output import publish, targets
+from lipaudit.cli.progress import progress
+from lipaudit.cli.settings import build
+from lipaudit.errors import UsageError
+
+
+@expanded
+def local(
+    audit: Audit,
+    machine: Machine,
+    output: Output,
+    model: ModelArgument = None,
+    inputs: InputsOption = None,
+    directions: Annotated[
+        bool, typer.Option("--directions", help="Keep each sample's most amplified direction (for -o npz:PATH).")
+    ] = False,
+) -> int:
+    """Measure the Jacobian's norm at every input: min, p5, median, p95, max. Numeric, not a bound."""
+    path, policy = resolve(model, machine, output)
+    spec = inputs or policy.inputs
+    if spec is None:
+        raise UsageError("local needs --inputs (x.npy or val.npz:x)")
+    if directions and not any(given.startswith("npz:") for given in output.files or ()):
+        raise UsageError("--directions are kept in an npz file: add -o npz:PATH")
+    settings = build(audit, machine, policy)
+
+    from lipaudit import audit as rooms
+    from lipaudit.loading.arrays import read_array
+
+    wanted = targets(output, [path, file_of(spec)], data=True)
+    points = read_array(spec, "x", "inputs")
+    with progress(output) as tell:
+        report = audited(
+            "local",
+            settings,
+            lambda: rooms.local(path, points, settings, source=spec, directions=directions, progress=tell),
+        )
+    return publish(report, output, wanted)

@@ -1,0 +1,116 @@
+"""From options and the configuration to the audit's own Settings. An option wins over the configuration."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lipaudit.cli.options import Audit, Machine
+from lipaudit.errors import UsageError
+from lipaudit.gate.fields import duration
+from lipaudit.gate.policy import ModelPolicy, Preprocessing, preprocessing
+
+if TYPE_CHECKING:
+    from lipaudit.audit import Domain, Settings
+
+
+def build(
+    audit: Audit, machine: Machine, policy: ModelPolicy, *, method: str | None = None, budget: str | None = None
+) -> Settings:
+    """How to audit the model of the policy. Raises UsageError and InvalidInput."""
+    # What is cheap to get wrong is looked at before torch is imported.
+    domain = policy.domain if audit.domain is None else parse_domain(audit.domain)
+    given = policy.preprocess if audit.preprocess is None else parse_preprocess(audit.preprocess)
+    shapes = dict(policy.shapes) | dict(map(parse_shape, audit.shape or ()))
+    methods = policy.methods if method is None else parse_methods(method)
+    seconds = policy.budget if budget is None else duration(budget)
+    seed = policy.seed if audit.seed is None else audit.seed
+
+    from lipaudit.audit import Preprocess, Settings
+    from lipaudit.numerics.norms import Norm
+
+    return Settings(
+        norm=Norm(audit.norm or policy.norm or "l2"),
+        domain=_domain(domain),
+        preprocess=None if given is None else Preprocess(given.mean, given.std, given.source),
+        methods=methods,
+        budget=60.0 if seconds is None else seconds,
+        seed=seed or 0,
+        device=_device(machine.device),
+        shapes=shapes,
+        output=audit.output or policy.output,
+    )
+
+
+def _domain(given: tuple[float, float] | Path | None) -> Domain | None:
+    from lipaudit.audit import Domain
+    from lipaudit.loading.arrays import read_box
+
+    if given is None:
+        return None
+    if isinstance(given, Path):
+        return Domain(*read_box(given), str(given))
+    low, high = given
+    return Domain(low, high, f"{low:g},{high:g}")
+
+
+def _device(wanted: str) -> str:
+    if wanted == "cpu":
+        return wanted
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise UsageError("--device cuda: this torch sees no CUDA device")
+    return "cpu"
+
+
+def parse_domain(text: str) -> tuple[float, float] | Path:
+    """'0,1' or the name of an .npz file."""
+    if text.lower().endswith(".npz"):
+        return Path(text)
+    ends = _numbers(text)
+    if ends is None or len(ends) != 2 or not ends[0] <= ends[1]:
+        raise UsageError(f"--domain {text!r} is neither LO,HI with LO <= HI nor an .npz file")
+    return ends[0], ends[1]
+
+
+def parse_preprocess(text: str) -> Preprocessing:
+    """'none', 'scale=255' or 'mean=...;std=...'."""
+    if text.strip() == "none":
+        return Preprocessing((0.0,), (1.0,), "none")
+    given: dict[str, tuple[float, ...]] = {}
+    for part in text.split(";"):
+        key, equals, values = (piece.strip() for piece in part.partition("="))
+        found = _numbers(values)
+        if not equals or key not in ("scale", "mean", "std") or key in given or found is None:
+            raise UsageError(f'--preprocess {text!r} is none of "none", "scale=255" and "mean=0.5,...;std=0.2,..."')
+        given[key] = found
+    return preprocessing(given, "--preprocess")
+
+
+def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """'input=1,3,32,32'."""
+    name, equals, sizes = text.rpartition("=")
+    parts = sizes.split(",") if sizes else []
+    if not equals or not name or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(f"--shape {text!r} is not NAME=1,3,32,32")
+    return name, tuple(int(part) for part in parts)
+
+
+def parse_methods(text: str) -> tuple[str, ...]:
+    """'auto' or names with commas; the names are known to the audit."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise UsageError(f"--method {text!r} has an empty name")
+    return () if names == ("auto",) else names
+
+
+def _numbers(text: str) -> tuple[float, ...] | None:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return None
+    return values if all(map(math.isfinite, values)) else None
