@@ -25,7 +25,10 @@ def bound(
     ] = None,
     budget: BudgetOption = None,
 ) -> int:
-    """Bound the global Lipschitz constant: per-layer gains, certified upper bounds, an attained lower bound."""
+    """Bound the global Lipschitz constant from both sides.
+
+    Per-layer gains, certified upper bounds, and a lower bound that is attained at a witness.
+    """
     path, policy = resolve(model, machine, output)
     wanted = targets(output, [path])
     settings = build(audit, machine, policy, method=method, budget=budget)

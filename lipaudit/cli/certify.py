@@ -33,17 +33,20 @@ def certify(
         str | None, typer.Option("--labels", metavar="FILE", help="Labels [N]: y.npy, or val.npz:y with its key.")
     ] = None,
     radius: Annotated[
-        list[float] | None, typer.Option("--radius", min=0.0, help="Report the certified accuracy here (repeatable).")
+        list[float] | None, typer.Option("--radius", metavar="R", min=0.0, help="Report the certified accuracy here (repeatable).")
     ] = None,
     tolerance: Annotated[
-        float | None, typer.Option("--tolerance", help="For a regression: how far the output may move; no labels.")
+        float | None, typer.Option("--tolerance", metavar="T", help="For a regression: how far the output may move; no labels.")
     ] = None,
     method: Annotated[
         Literal["global"], typer.Option("--method", help="By the constants of the whole domain.")
     ] = "global",
     budget: BudgetOption = None,
 ) -> int:
-    """Certify radii within which no prediction changes, and the certified accuracy at some of them."""
+    """Certify radii within which no prediction changes.
+
+    Also the accuracy that is certified at the radii asked for, or at a few telling ones.
+    """
     del method  # there is one so far; the option is part of the contract
     path, policy = resolve(model, machine, output)
     spec, answers = inputs or policy.inputs, labels or policy.labels

@@ -11,7 +11,10 @@ from lipaudit.cli.settings import build
 
 @expanded
 def check(audit: Audit, machine: Machine, output: Output, model: ModelArgument = None) -> int:
-    """Say what can be audited: ops, shapes, preprocessing. Computes no bound."""
+    """Say whether a model can be audited, and as what.
+
+    Ops, shapes and preprocessing; computes no bound.
+    """
     path, policy = resolve(model, machine, output)
     wanted = targets(output, [path])
     settings = build(audit, machine, policy)

@@ -15,9 +15,12 @@ _WIDTH = 80
 
 
 def explain(
-    word: Annotated[str | None, typer.Argument(metavar="[LIPnnn|TERM]", help="A code or a word.")] = None,
+    word: Annotated[str | None, typer.Argument(metavar="LIPnnn|TERM", help="A code or a word.")] = None,
 ) -> int:
-    """Explain a code or a word of a report; without one, list them."""
+    """Explain a code or a word of a report.
+
+    Without one, list them.
+    """
     typer.echo(_everything() if word is None else _one(word))
     return 0
 

@@ -21,10 +21,13 @@ def gate(
     output: Output,
     models: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[MODEL]...", help="ONNX files to judge instead of those the configuration names."),
+        typer.Argument(metavar="MODEL", help="ONNX files to judge instead of those the configuration names."),
     ] = None,
 ) -> int:
-    """Judge models by the policy in lipaudit.toml or [tool.lipaudit] of pyproject.toml."""
+    """Judge models by the policy of the configuration.
+
+    It is read from lipaudit.toml or [tool.lipaudit] of pyproject.toml here, or from --config.
+    """
     chosen = _chosen(models or [], machine)
 
     from lipaudit.cli.auditing import file_of

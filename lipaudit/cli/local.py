@@ -26,7 +26,10 @@ def local(
         bool, typer.Option("--directions", help="Keep each sample's most amplified direction (for -o npz:PATH).")
     ] = False,
 ) -> int:
-    """Measure the Jacobian's norm at every input: min, p5, median, p95, max. Numeric, not a bound."""
+    """Measure the sensitivity at given inputs.
+
+    The Jacobian's operator norm at each: min, p5, median, p95 and max. Numeric, not a bound.
+    """
     path, policy = resolve(model, machine, output)
     spec = inputs or policy.inputs
     if spec is None:

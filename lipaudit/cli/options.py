@@ -15,7 +15,7 @@ Format = Literal["text", "json", "markdown"]
 
 ModelArgument = Annotated[
     Path | None,
-    typer.Argument(metavar="[MODEL]", help="The ONNX file. May be left out where the configuration names one."),
+    typer.Argument(metavar="MODEL", help="The ONNX file. May be left out where the configuration names one."),
 ]
 InputsOption = Annotated[
     str | None, typer.Option("--inputs", metavar="FILE", help="Inputs [N, ...]: x.npy, or val.npz:x with its key.")

@@ -9,13 +9,16 @@ from typing import final
 
 import torch
 
-from lipaudit.numerics.rounding import tensor_down, tensor_up
+from lipaudit.numerics.rounding import MAX, tensor_down, tensor_up
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Box:
-    """{x : lower <= x <= upper} entrywise; float64, equal shapes, infinite ends allowed, never NaN or empty."""
+    """{x : lower <= x <= upper} entrywise; float64, equal shapes, infinite ends allowed, never NaN or empty.
+
+    Entries are real numbers: a lower end that overflowed to inf becomes the largest float64, an upper end likewise.
+    """
 
     lower: torch.Tensor
     upper: torch.Tensor
@@ -27,6 +30,9 @@ class Box:
             raise ValueError("a box is made of float64")
         if not bool((self.lower <= self.upper).all()):  # NaN fails too
             raise ValueError("a box whose lower end is above its upper end, or NaN, does not exist")
+        if bool((self.lower == math.inf).any()) or bool((self.upper == -math.inf).any()):
+            object.__setattr__(self, "lower", self.lower.clamp(max=MAX))
+            object.__setattr__(self, "upper", self.upper.clamp(min=-MAX))
 
     @staticmethod
     def everything(shape: Sequence[int]) -> Box:

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from lipaudit.numerics.rounding import down, up
-from lipaudit.ops.scalar import Mark, Number, Scalar
+from lipaudit.ops.scalar import TAIL, Mark, Number, Scalar
 
 INF = math.inf
 _SQRT_HALF = math.sqrt(0.5)
@@ -107,8 +107,8 @@ def sigmoid() -> Scalar:
         slope_marks=(Mark(0.0, (0.25,)),),
         span=(0.0, 1.0),
         slope_span=(0.0, 0.25),
-        fn_error=(16.0, 1e-300),
-        slope_error=(32.0, 1e-300),
+        fn_error=(16.0, TAIL),
+        slope_error=(32.0, TAIL),
     )
 
 
@@ -125,8 +125,8 @@ def tanh() -> Scalar:
         slope_marks=(Mark(0.0, (1.0,)),),
         span=(-1.0, 1.0),
         slope_span=(0.0, 1.0),
-        fn_error=(16.0, 1e-300),
-        slope_error=(32.0, 1e-300),
+        fn_error=(16.0, TAIL),
+        slope_error=(32.0, TAIL),
     )
 
 
@@ -139,8 +139,8 @@ def softplus() -> Scalar:
         slope_limits=(0.0, 1.0),
         span=(0.0, INF),
         slope_span=(0.0, 1.0),
-        fn_error=(32.0, 1e-300),
-        slope_error=(16.0, 1e-300),
+        fn_error=(32.0, TAIL),
+        slope_error=(16.0, TAIL),
     )
 
 
@@ -148,7 +148,7 @@ def softsign() -> Scalar:
     return Scalar(
         "Softsign",
         lambda x: x / (1.0 + x.abs()),
-        lambda x: 1.0 / (1.0 + x.abs()) ** 2,
+        lambda x: (1.0 / (1.0 + x.abs())) ** 2,
         limits=(-1.0, 1.0),
         slope_limits=(0.0, 0.0),
         slope_marks=(Mark(0.0, (1.0,)),),
@@ -194,8 +194,8 @@ def _exponential_linear(name: str, alpha: float, gamma: float, width: float) -> 
         value_marks=(Mark(0.0, (0.0,)),),
         slope_marks=(Mark(0.0, (left, gamma)),),
         slope_span=(min(0.0, left, gamma), max(0.0, left, gamma)),
-        fn_error=(32.0, 1e-300),
-        slope_error=(32.0, 1e-300),
+        fn_error=(32.0, TAIL),
+        slope_error=(32.0, 2.0 * abs(left)),  # x / width is rounded: |y| e^y <= 1/e units more
     )
 
 
@@ -210,7 +210,7 @@ def erf() -> Scalar:
         slope_marks=(Mark(0.0, (peak,)),),
         span=(-1.0, 1.0),
         slope_span=(0.0, peak),
-        fn_error=(32.0, 1e-300),
+        fn_error=(32.0, TAIL),
         slope_error=(32.0, 64.0),
     )
 

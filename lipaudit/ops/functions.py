@@ -7,7 +7,7 @@ import math
 import torch
 
 from lipaudit.numerics.rounding import up
-from lipaudit.ops.scalar import Mark, Scalar
+from lipaudit.ops.scalar import TAIL, Mark, Scalar
 
 INF = math.inf
 
@@ -37,7 +37,7 @@ def arctangent() -> Scalar:
     return Scalar(
         "Atan", torch.atan, lambda x: 1.0 / (1.0 + x * x), (-quarter, quarter), (0.0, 0.0),
         slope_marks=(Mark(0.0, (1.0,)),), span=(-quarter, quarter), slope_span=(0.0, 1.0),
-        fn_error=(16.0, 1e-300), slope_error=(16.0, 1e-300),
+        fn_error=(16.0, TAIL), slope_error=(16.0, TAIL),
     )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def tangent() -> Scalar:
     """On the branch around 0; next to another pole the constant is infinite all the same."""
     return Scalar(
         "Tan", torch.tan, lambda x: 1.0 + torch.tan(x) ** 2, (-INF, INF), (INF, INF), domain=(-math.pi / 2, math.pi / 2),
-        slope_marks=(Mark(0.0, (1.0,)),), slope_span=(1.0, INF), fn_error=(32.0, 1e-300), slope_error=(64.0, 1e-300),
+        slope_marks=(Mark(0.0, (1.0,)),), slope_span=(1.0, INF), fn_error=(32.0, TAIL), slope_error=(64.0, TAIL),
     )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def arcsine() -> Scalar:
     return Scalar(
         "Asin", torch.asin, lambda x: 1.0 / _cosine_of_arcsine(x), (-quarter, quarter), (INF, INF), domain=(-1.0, 1.0),
         slope_marks=(Mark(0.0, (1.0,)),), span=(-quarter, quarter), slope_span=(1.0, INF),
-        fn_error=(32.0, 1e-300), slope_error=(16.0, 1e-300),
+        fn_error=(32.0, TAIL), slope_error=(16.0, TAIL),
     )  # fmt: skip
 
 
@@ -66,42 +66,42 @@ def arccosine() -> Scalar:
     return Scalar(
         "Acos", torch.acos, lambda x: -1.0 / _cosine_of_arcsine(x), (up(math.pi), 0.0), (-INF, -INF), domain=(-1.0, 1.0),
         slope_marks=(Mark(0.0, (-1.0,)),), span=(0.0, up(math.pi)), slope_span=(-INF, -1.0),
-        fn_error=(32.0, 1e-300), slope_error=(16.0, 1e-300),
+        fn_error=(32.0, TAIL), slope_error=(16.0, TAIL),
     )  # fmt: skip
 
 
 def hyperbolic_sine() -> Scalar:
     return Scalar(
         "Sinh", torch.sinh, torch.cosh, (-INF, INF), (INF, INF), slope_marks=(Mark(0.0, (1.0,)),),
-        slope_span=(1.0, INF), fn_error=(32.0, 1e-300), slope_error=(32.0, 1e-300),
+        slope_span=(1.0, INF), fn_error=(32.0, TAIL), slope_error=(32.0, TAIL),
     )  # fmt: skip
 
 
 def hyperbolic_cosine() -> Scalar:
     return Scalar(
         "Cosh", torch.cosh, torch.sinh, (INF, INF), (-INF, INF), value_marks=(Mark(0.0, (1.0,)),),
-        span=(1.0, INF), fn_error=(32.0, 1e-300), slope_error=(32.0, 1e-300),
+        span=(1.0, INF), fn_error=(32.0, TAIL), slope_error=(32.0, TAIL),
     )  # fmt: skip
 
 
 def inverse_hyperbolic_sine() -> Scalar:
     return Scalar(
         "Asinh", torch.asinh, lambda x: 1.0 / torch.hypot(x, torch.ones_like(x)), (-INF, INF), (0.0, 0.0),
-        slope_marks=(Mark(0.0, (1.0,)),), slope_span=(0.0, 1.0), fn_error=(32.0, 1e-300), slope_error=(16.0, 1e-300),
+        slope_marks=(Mark(0.0, (1.0,)),), slope_span=(0.0, 1.0), fn_error=(32.0, TAIL), slope_error=(16.0, TAIL),
     )  # fmt: skip
 
 
 def inverse_hyperbolic_cosine() -> Scalar:
     return Scalar(
-        "Acosh", torch.acosh, lambda x: 1.0 / torch.sqrt((x - 1.0) * (x + 1.0)), (0.0, INF), (INF, 0.0), domain=(1.0, INF),
-        span=(0.0, INF), slope_span=(0.0, INF), fn_error=(32.0, 64.0), slope_error=(16.0, 1e-300),
+        "Acosh", torch.acosh, lambda x: 1.0 / (torch.sqrt(x - 1.0) * torch.sqrt(x + 1.0)), (0.0, INF), (INF, 0.0), domain=(1.0, INF),
+        span=(0.0, INF), slope_span=(0.0, INF), fn_error=(32.0, 64.0), slope_error=(16.0, TAIL),
     )  # fmt: skip
 
 
 def inverse_hyperbolic_tangent() -> Scalar:
     return Scalar(
         "Atanh", torch.atanh, lambda x: 1.0 / ((1.0 - x) * (1.0 + x)), (-INF, INF), (INF, INF), domain=(-1.0, 1.0),
-        slope_marks=(Mark(0.0, (1.0,)),), slope_span=(1.0, INF), fn_error=(32.0, 64.0), slope_error=(16.0, 1e-300),
+        slope_marks=(Mark(0.0, (1.0,)),), slope_span=(1.0, INF), fn_error=(32.0, 64.0), slope_error=(16.0, TAIL),
     )  # fmt: skip
 
 
@@ -117,28 +117,28 @@ def soft_threshold(width: float) -> Scalar:
 def exponential() -> Scalar:
     return Scalar(
         "Exp", torch.exp, torch.exp, (0.0, INF), (0.0, INF), span=(0.0, INF), slope_span=(0.0, INF),
-        fn_error=(16.0, 1e-300), slope_error=(16.0, 1e-300),
+        fn_error=(16.0, TAIL), slope_error=(16.0, TAIL),
     )  # fmt: skip
 
 
 def logarithm() -> Scalar:
     return Scalar(
         "Log", torch.log, torch.reciprocal, (-INF, INF), (INF, 0.0), domain=(0.0, INF),
-        fn_error=(16.0, 1e-300), slope_error=(2.0, 1e-300),
+        fn_error=(16.0, TAIL), slope_error=(2.0, TAIL),
     )  # fmt: skip
 
 
 def square_root() -> Scalar:
     return Scalar(
         "Sqrt", torch.sqrt, lambda x: 0.5 / torch.sqrt(x), (0.0, INF), (INF, 0.0), domain=(0.0, INF),
-        span=(0.0, INF), fn_error=(2.0, 1e-300), slope_error=(4.0, 1e-300),
+        span=(0.0, INF), fn_error=(2.0, TAIL), slope_error=(4.0, TAIL),
     )  # fmt: skip
 
 
 def reciprocal() -> Scalar:
     return Scalar(
         "Reciprocal", torch.reciprocal, lambda x: -1.0 / (x * x), (0.0, 0.0), (0.0, 0.0), poles=(0.0,),
-        fn_error=(2.0, 1e-300), slope_error=(4.0, 1e-300),
+        fn_error=(2.0, TAIL), slope_error=(4.0, TAIL),
     )  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def power(exponent: float) -> Scalar:
     if exponent == 1.0:
         return Scalar("Pow(1)", lambda x: x, torch.ones_like, (-INF, INF), (1.0, 1.0))
     whole = exponent == int(exponent)
-    rounded = (8.0 + 4.0 * abs(exponent), 1e-300)
+    rounded = (8.0 + 4.0 * abs(exponent), TAIL)
 
     def fn(x: torch.Tensor) -> torch.Tensor:
         return torch.pow(x, exponent)

@@ -15,6 +15,9 @@ from lipaudit.numerics.rounding import U
 Function = Callable[[torch.Tensor], torch.Tensor]
 Number = float | torch.Tensor
 
+TAIL = 1e-290
+"""An absolute error in units of u, 1e-306: what is lost where e^-x or x^-2 leaves the normal range or x^2 overflows."""
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)

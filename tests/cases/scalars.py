@@ -35,6 +35,8 @@ class ScalarCase(NamedTuple):
     build: Callable[[], Scalar]
     pieces: tuple[Piece, ...]
     points: tuple[float, ...] = ()
+    reach: float = 160.0
+    """How far out the subdivision goes: beyond, a formula's balls are wider than what it tends to."""
 
     def __str__(self) -> str:
         return self.name
@@ -121,12 +123,12 @@ SCALARS: tuple[ScalarCase, ...] = (
     ScalarCase("exponential-linear", "_exponential_linear", lambda: activations._exponential_linear("E", 2.0, 1.5, 1.0), two(0.0, lambda x: 3 * (x.exp() - 1), _linear(1.5))),
     ScalarCase("erf", "erf", activations.erf, whole(lambda x: x.erf()), (26.5, 5.9)),
     ScalarCase("gelu", "gelu", activations.gelu, whole(lambda x: x / 2 * (-x / arb(2).sqrt()).erfc()), (-0.75179152469356446, -math.sqrt(2), math.sqrt(2), -8.3, -37.5)),
-    ScalarCase("gelu-tanh", "gelu_tanh", activations.gelu_tanh, whole(_gelu_tanh), (-0.75246142207101626, -1.4185040087908284, 1.4185040087908284, -10.5)),
+    ScalarCase("gelu-tanh", "gelu_tanh", activations.gelu_tanh, whole(_gelu_tanh), (-0.75246142207101626, -1.4185040087908284, 1.4185040087908284, -10.5), reach=40.0),
     ScalarCase("silu", "swish", lambda: activations.swish(1.0), whole(_swish(1.0)), (-1.2784645427610738, -2.3993572805154677, 2.3993572805154677, -720.0)),
     ScalarCase("quick-gelu", "swish", lambda: activations.swish(1.702), whole(_swish(1.702)), (-2.3993572805154677 / 1.702, 2.3993572805154677 / 1.702)),
     ScalarCase("swish-negative", "swish", lambda: activations.swish(-0.5), whole(_swish(-0.5)), (2 * 1.2784645427610738, 2 * 2.3993572805154677, -2 * 2.3993572805154677)),
     ScalarCase("swish-0", "swish", lambda: activations.swish(0.0), whole(_linear(0.5))),
-    ScalarCase("swish-steep", "swish", lambda: activations.swish(300.0), whole(_swish(300.0)), (-2.3993572805154677 / 300, 2.3993572805154677 / 300)),
+    ScalarCase("swish-steep", "swish", lambda: activations.swish(300.0), whole(_swish(300.0)), (-2.3993572805154677 / 300, 2.3993572805154677 / 300), reach=0.5),
     ScalarCase("mish", "mish", activations.mish, whole(_mish), (-1.1924312145154953, -2.2563763963607932, 1.4905711794854285, -740.0, 60.0)),
     ScalarCase("hard-swish", "hard_swish", activations.hard_swish, (
         Piece(-INF, -3.0, _constant(0.0)), Piece(-3.0, 3.0, lambda x: x * (x + 3) / 6), Piece(3.0, INF, _linear(1.0)),

@@ -77,15 +77,16 @@ _LESS_THAN_AN_ULP = arb(2) ** -58
 
 
 def global_slope_range_is_proven(case: ScalarCase, function: Scalar | None = None) -> None:
-    """The slope range of the whole line holds on [-40, 40] and, on cells that double, out to 10^4; by subdivision."""
+    """The slope range of the whole line holds on [-40, 40] and, on cells that double, out to case.reach; by subdivision."""
     _, _, low, high = ranges(case.build() if function is None else function, -math.inf, math.inf)
     if math.isinf(low) and math.isinf(high):
         return
     for piece in case.pieces:
-        left, right = max(piece.lower, -WINDOW), min(piece.upper, WINDOW)
+        window = min(WINDOW, case.reach)
+        left, right = max(piece.lower, -window), min(piece.upper, window)
         cells = [(left + (right - left) * k / 64, left + (right - left) * (k + 1) / 64) for k in range(64)]
         edge = WINDOW
-        while edge < 1e4:
+        while 2 * edge <= case.reach:
             cells += [(edge, 2 * edge)] if piece.upper > 2 * edge else []
             cells += [(-2 * edge, -edge)] if piece.lower < -2 * edge else []
             edge *= 2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import final
 
 import torch
@@ -14,84 +16,90 @@ from lipaudit.ops.affine import Affine
 from lipaudit.ops.onnx.axis import along
 from lipaudit.ops.registry import Data, RawNode, float32, onnx_op
 
-# a weight is a polynomial of a rounded coordinate, divided by a sum of such
-_WEIGHT_ROUNDINGS = 64
+Places = list[Fraction]
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """How one axis is resized: from `size` to `count` places, `length` of them before rounding down."""
+    """How one axis is resized: from `size` to `count` places. Exact: a stored scale is a rational number."""
 
     size: int
     count: int
-    scale: float
-    roi: tuple[float, float]
+    scale: Fraction
+    roi: tuple[Fraction, Fraction] = (Fraction(0), Fraction(1))
 
     @property
-    def length(self) -> float:
+    def length(self) -> Fraction:
+        """The resized length before it is rounded down."""
         return self.scale * self.size
 
-    def coordinates(self, mode: str) -> torch.Tensor:
+    def coordinates(self, mode: str) -> Places:
         """Where in the original every resized place lies."""
-        x = torch.arange(self.count, dtype=torch.float64)
+        half, last = Fraction(1, 2), Fraction(self.size - 1)
+        places = [Fraction(x) for x in range(self.count)]
         match mode:
             case "half_pixel":
-                return (x + 0.5) / self.scale - 0.5
+                return [(x + half) / self.scale - half for x in places]
             case "half_pixel_symmetric":
-                return self.size / 2 * (1.0 - self.count / self.length) + (x + 0.5) / self.scale - 0.5
+                start = Fraction(self.size, 2) * (1 - self.count / self.length)
+                return [start + (x + half) / self.scale - half for x in places]
             case "pytorch_half_pixel":
-                return (x + 0.5) / self.scale - 0.5 if self.length != 1 else torch.full_like(x, -0.5)
+                return [(x + half) / self.scale - half if self.length != 1 else -half for x in places]
             case "align_corners":
-                return x * ((self.size - 1) / (self.length - 1)) if self.length != 1 else torch.zeros_like(x)
+                return [x * last / (self.length - 1) if self.length != 1 else Fraction(0) for x in places]
             case "asymmetric":
-                return x / self.scale
-            case "tf_crop_and_resize":
-                start, end = self.roi
-                if self.length == 1:
-                    return torch.full_like(x, (end - start) * (self.size - 1) / 2) + start * (self.size - 1)
-                return x * ((end - start) * (self.size - 1) / (self.length - 1)) + start * (self.size - 1)
+                return [x / self.scale for x in places]
             case "tf_half_pixel_for_nn":
-                return (x + 0.5) / self.scale
+                return [(x + half) / self.scale for x in places]
+            case "tf_crop_and_resize":
+                start, span = self.roi[0] * last, (self.roi[1] - self.roi[0]) * last
+                return [start + (x * span / (self.length - 1) if self.length != 1 else span / 2) for x in places]
             case _:
                 raise Unsupported(f"coordinate_transformation_mode={mode!r} is not known")
 
 
-def _nearest(at: torch.Tensor, mode: str) -> torch.Tensor:
-    rounding = {
-        "round_prefer_floor": lambda x: torch.ceil(x - 0.5),
-        "round_prefer_ceil": lambda x: torch.floor(x + 0.5),
-        "floor": torch.floor,
-        "ceil": torch.ceil,
+def _nearest(axis: _Axis, at: Places, mode: str) -> list[int]:
+    half = Fraction(1, 2)
+    rounding: dict[str, Callable[[Fraction], int]] = {
+        "round_prefer_floor": lambda x: math.ceil(x - half),
+        "round_prefer_ceil": lambda x: math.floor(x + half),
+        "floor": math.floor,
+        "ceil": math.ceil,
     }
     if mode not in rounding:
         raise Unsupported(f"nearest_mode={mode!r} is not known")
-    return rounding[mode](at).long()
+    return [min(max(rounding[mode](x), 0), axis.size - 1) for x in at]
 
 
-def _kernel(mode: str, a: float, distance: torch.Tensor) -> torch.Tensor:
+def _kernel(mode: str, a: Fraction, distance: Fraction) -> Fraction:
     """The weight of a pixel at a distance: a hat, or Keys' cubic (1981, equation 4)."""
-    t = distance.abs()
+    t = abs(distance)
     if mode == "linear":
-        return (1.0 - t).clamp(min=0.0)
-    near = ((a + 2.0) * t - (a + 3.0)) * t * t + 1.0
-    far = ((a * t - 5.0 * a) * t + 8.0 * a) * t - 4.0 * a
-    return torch.where(t <= 1.0, near, torch.where(t < 2.0, far, torch.zeros_like(t)))
+        return max(1 - t, Fraction(0))
+    if t <= 1:
+        return ((a + 2) * t - (a + 3)) * t * t + 1
+    return ((a * t - 5 * a) * t + 8 * a) * t - 4 * a if t < 2 else Fraction(0)
 
 
-def _weights(axis: _Axis, at: torch.Tensor, mode: str, a: float, *, antialias: bool, outside: bool) -> torch.Tensor:
-    """[count, size]: every resized place as a weighted sum; the border pixels are repeated unless `outside`."""
-    shrink = min(axis.scale, 1.0) if antialias else 1.0
+def _weights(axis: _Axis, at: Places, mode: str, a: Fraction, *, antialias: bool, inside_only: bool) -> torch.Tensor:
+    """[count, size]: every resized place as a weighted sum, exact up to one rounding.
+
+    Places beyond the border stand for the border pixel, or with inside_only for nothing, the rest weighing more.
+    """
+    shrink = axis.scale if antialias else Fraction(1)
     reach = math.ceil((1 if mode == "linear" else 2) / shrink) + 1
-    first = torch.floor(at).long().unsqueeze(1) + torch.arange(-reach, reach + 1)
-    weight = _kernel(mode, a, (first - at.unsqueeze(1)) * shrink)
-    inside = (first >= 0) & (first < axis.size)
-    if outside:
-        weight = torch.where(inside, weight, torch.zeros_like(weight))
-    if outside or antialias:
-        weight = weight / weight.sum(1, keepdim=True)
     matrix = torch.zeros(axis.count, axis.size, dtype=torch.float64)
-    return matrix.scatter_add(1, first.clamp(0, axis.size - 1), weight)
+    for row, x in enumerate(at):
+        weights: dict[int, Fraction] = {}
+        for place in range(math.floor(x) - reach, math.floor(x) + reach + 1):
+            if not inside_only or 0 <= place < axis.size:
+                pixel = min(max(place, 0), axis.size - 1)
+                weights[pixel] = weights.get(pixel, Fraction(0)) + _kernel(mode, a, (place - x) * shrink)
+        total = sum(weights.values()) if inside_only or antialias else Fraction(1)
+        for pixel, weight in weights.items():
+            matrix[row, pixel] = float(weight / total)
+    return matrix
 
 
 @onnx_op("Resize", versions=(10, 11, 13, 18, 19))
@@ -117,16 +125,14 @@ def _resize(
     beyond = coordinate_transformation_mode == "tf_crop_and_resize"
     for place, axis in plan.items():
         at = axis.coordinates(coordinate_transformation_mode)
-        out = (at < 0) | (at > axis.size - 1) if beyond else torch.zeros(axis.count, dtype=torch.bool)
+        out = torch.tensor([beyond and not 0 <= t <= axis.size - 1 for t in at])
         if mode == "nearest":
-            picked = torch.where(out, torch.tensor(NOTHING), _nearest(at, nearest_mode).clamp(0, axis.size - 1))
+            picked = torch.where(out, torch.tensor(NOTHING), torch.tensor(_nearest(axis, at, nearest_mode)))
             x = _selected(node, x, place, picked)
         elif mode in ("linear", "cubic"):
-            smooth = bool(antialias) and axis.scale < 1.0
-            matrix = _weights(
-                axis, at, mode, float32(cubic_coeff_a), antialias=smooth, outside=bool(exclude_outside)
-            )
-            x = along(node, x, place, torch.where(out.unsqueeze(1), torch.zeros_like(matrix), matrix), _WEIGHT_ROUNDINGS)
+            smooth, a = bool(antialias) and axis.scale < 1, Fraction(float32(cubic_coeff_a))
+            matrix = _weights(axis, at, mode, a, antialias=smooth, inside_only=bool(exclude_outside))
+            x = along(node, x, place, torch.where(out.unsqueeze(1), torch.zeros_like(matrix), matrix), 1)
         else:
             raise Unsupported(f"mode={mode!r} is not known")
         if bool(out.any()) and extrapolation_value != 0.0:
@@ -137,30 +143,28 @@ def _resize(
 def _plan(node: RawNode, x: Data, chosen: list[int], policy: str, crop: bool) -> dict[int, _Axis]:
     """The axes that change, with their sizes."""
     roi = node.optional(1, "roi") if crop else None
-    edges = [0.0] * len(chosen) + [1.0] * len(chosen) if roi is None or not roi.numel() else roi.double().tolist()
-    scales = node.optional(2, "scales")
-    sizes = node.optional(3, "sizes")
-    plan: dict[int, _Axis] = {}
+    edges = [Fraction(side) for side in (0, 1) for _ in chosen]
+    if roi is not None and roi.numel():
+        edges = [Fraction(edge) for edge in roi.double().tolist()]
+    spans = list(zip(edges[: len(chosen)], edges[len(chosen) :], strict=True))
+    scales, sizes = node.optional(2, "scales"), node.optional(3, "sizes")
+    lengths = [x.shape[axis] for axis in chosen]
     if scales is not None and scales.numel():
-        for place, (axis, scale) in enumerate(zip(chosen, scales.double().tolist(), strict=True)):
-            span = (edges[place], edges[place + len(chosen)])
-            part = span[1] - span[0] if crop else 1.0
-            plan[axis] = _Axis(x.shape[axis], math.floor(x.shape[axis] * part * scale), scale, span)
+        ratios = [Fraction(scale) for scale in scales.double().tolist()]
+        parts = [end - start if crop else Fraction(1) for start, end in spans]
+        wanted = [math.floor(n * part * ratio) for n, part, ratio in zip(lengths, parts, ratios, strict=True)]
     elif sizes is not None:
         wanted = [int(n) for n in sizes.tolist()]
-        ratios = [n / x.shape[axis] for n, axis in zip(wanted, chosen, strict=True)]
+        ratios = [Fraction(n, length) for n, length in zip(wanted, lengths, strict=True)]
         if policy != "stretch":
-            common = min(ratios) if policy == "not_larger" else max(ratios)
-            ratios = [common] * len(chosen)
-            wanted = [math.floor(common * x.shape[axis] + 0.5) for axis in chosen]
-        for place, (axis, n, ratio) in enumerate(zip(chosen, wanted, ratios, strict=True)):
-            plan[axis] = _Axis(x.shape[axis], n, ratio, (edges[place], edges[place + len(chosen)]))
+            ratios = [min(ratios) if policy == "not_larger" else max(ratios)] * len(chosen)
+            wanted = [math.floor(ratios[0] * length + Fraction(1, 2)) for length in lengths]
     else:
         raise Unsupported("it has neither scales nor sizes")
-    if any(axis.count < 1 or not axis.scale > 0 for axis in plan.values()):
+    if min(wanted) < 1 or min(ratios) <= 0:
         raise Unsupported("it has an axis that is resized to nothing")
-    same = {p for p, a in plan.items() if a.scale == 1.0 and a.count == a.size and a.roi == (0.0, 1.0)}
-    return {place: axis for place, axis in plan.items() if place not in same}
+    plan = {place: _Axis(*facts) for place, *facts in zip(chosen, lengths, wanted, ratios, spans, strict=True)}
+    return {place: axis for place, axis in plan.items() if axis.scale != 1 or axis.roi != (0, 1)}
 
 
 def _selected(node: RawNode, x: Data, place: int, picked: torch.Tensor) -> Data:
@@ -201,12 +205,13 @@ def _upsampled(node: RawNode, x: Data, mode: str, factors: list[float]) -> Data:
     if len(factors) != len(x.shape) or mode not in ("nearest", "linear", "bilinear"):
         raise Unsupported(f"mode {mode!r} with scales {factors} is not known for {list(x.shape)}")
     for place, factor in enumerate(factors):
-        axis = _Axis(x.shape[place], math.floor(x.shape[place] * factor), factor, (0.0, 1.0))
+        ratio = Fraction(factor)
+        axis = _Axis(x.shape[place], math.floor(x.shape[place] * ratio), ratio)
+        at = axis.coordinates("asymmetric")
         if factor == 1.0:
             continue
-        at = axis.coordinates("asymmetric")
         if mode == "nearest":
-            x = _selected(node, x, place, _nearest(at, "floor").clamp(0, axis.size - 1))
+            x = _selected(node, x, place, torch.tensor(_nearest(axis, at, "floor")))
         else:
-            x = along(node, x, place, _weights(axis, at, "linear", 0.0, antialias=False, outside=False), _WEIGHT_ROUNDINGS)
+            x = along(node, x, place, _weights(axis, at, "linear", Fraction(0), antialias=False, inside_only=False), 1)
     return x
