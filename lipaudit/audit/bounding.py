@@ -84,9 +84,7 @@ def attained(target: Subject, starts: torch.Tensor | None = None, seconds: float
     """The best lower bound that a short search finds, with its witness in raw units."""
     started = time.monotonic()
     settings = target.settings
-    witness = ascend(
-        target.graph, settings.norm, target.region, starts=starts, seconds=seconds, seed=settings.seed
-    )
+    witness = ascend(target.graph, settings.norm, target.region, starts=starts, seconds=seconds, seed=settings.seed)
     return None if witness is None else as_attained(witness, "ascent", "Jacobian ascent, witness kept", started)
 
 
@@ -128,5 +126,7 @@ def layer_gains(problem: Problem) -> tuple[Layer, ...]:
     for node in problem.graph.nodes:
         _, joint = gains(node.op, problem, node)
         weight = " | ".join(p.describe() for p in node.op.maps if p.describe()) if isinstance(node.op, Affine) else ""
-        layers.append(Layer(node.name, node.kind, node.origin or (node.name,), weight, UpperBound(joint.value, joint.evidence)))
+        layers.append(
+            Layer(node.name, node.kind, node.origin or (node.name,), weight, UpperBound(joint.value, joint.evidence))
+        )
     return tuple(layers)

@@ -109,7 +109,9 @@ def _classification(
     logits = without_softmax(target.simplified)
     count = int(torch.Size(logits.output_shape).numel())
     if count < 2:
-        raise UsageError("the model has one output, so no class can win over another: give --tolerance for a regression")
+        raise UsageError(
+            "the model has one output, so no class can win over another: give --tolerance for a regression"
+        )
     wanted = _class_labels(labels, len(points), count, source)
     problem = Problem.over(logits, target.settings.norm, target.region, target.settings.budget)
     started = time.monotonic()
@@ -171,4 +173,3 @@ def _regression(target: Subject, points: torch.Tensor, tolerance: float, source:
     values = np.full(len(points), radius)
     everyone = np.ones(len(points), dtype=bool)
     return Radii(source, values, everyone, (constant.value, constant.value), LayerProduct.label, tolerance), method
-

@@ -101,9 +101,7 @@ class Sampler:
         small = self.reduced
         forward = self.graph.forward if small is None else small.graph.forward
         inputs = points if small is None else small.project(points)
-        answer = jacobian_norms(
-            forward, inputs, self.norm, directions=directions, seed=self.seed, progress=progress
-        )
+        answer = jacobian_norms(forward, inputs, self.norm, directions=directions, seed=self.seed, progress=progress)
         if small is None or answer.direction is None:
             return answer
         return replace(answer, direction=small.lift(answer.direction, self.graph.input_shape))

@@ -158,9 +158,7 @@ def problem_facts(target: Subject) -> ProblemFacts:
     units = "model input units" if pre is None else "raw input units"
     if pre is not None and not pre.trivial:
         units += f" ({pre.source})"
-    ins, outs = (
-        ", ".join(f"{t.name}{list(t.shape)}" for t in tensors) for tensors in (facts.inputs, facts.outputs)
-    )
+    ins, outs = (", ".join(f"{t.name}{list(t.shape)}" for t in tensors) for tensors in (facts.inputs, facts.outputs))
     return ProblemFacts(norm, norm, region, units, f"{ins} -> {outs}")
 
 

@@ -181,7 +181,7 @@ def _certified_rules(policy: ModelPolicy, reports: Sequence[AuditReport]) -> lis
         missing, radii = "there are no samples" if len(radii.values) == 0 else "a radius is not a number", None
     for radius, accuracy in policy.limits.certified:
         reading: Reading = (None, missing) if radii is None else (radii.accuracy_at(radius), "")
-        rules.append((f"certified@{radius!r}", accuracy, reading, _at_least))
+        rules.append((f"certified@{repr(radius).removesuffix('.0')}", accuracy, reading, _at_least))
     if policy.limits.clean_accuracy is not None:
         reading = (None, missing) if radii is None else (radii.clean_accuracy, "")
         if radii is not None and radii.tolerance is not None:

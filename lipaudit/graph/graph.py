@@ -60,14 +60,25 @@ class Graph:
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The function at every row of a float64 batch [B, *input_shape]; differentiable, no parameter requires grad."""
-        values: dict[int, torch.Tensor] = {0: x}
-        last_use = {i: place for place, node in enumerate(self.nodes) for i in node.inputs}
-        for place, node in enumerate(self.nodes):
-            values[place + 1] = node.op.forward(*(values[i] for i in node.inputs))
-            for i in node.inputs:
-                if last_use[i] == place and i != self.output:
-                    values.pop(i, None)
-        return values[self.output]
+        return evaluate(self, x, lambda node, args: node.op.forward(*args))
+
+    @property
+    def batch(self) -> int:
+        """How many samples may go through at once, so that one value of theirs stays within 128 MiB."""
+        largest = max(torch.Size(self.shape(i)).numel() for i in range(len(self.nodes) + 1))
+        return max(1, 2**24 // max(1, largest))
+
+
+def evaluate(graph: Graph, initial: T, rule: Callable[[Node, tuple[T, ...]], T]) -> T:
+    """The output's answer alone; what no later node needs is let go."""
+    answers: dict[int, T] = {0: initial}
+    last_use = {i: place for place, node in enumerate(graph.nodes) for i in node.inputs}
+    for place, node in enumerate(graph.nodes):
+        answers[place + 1] = rule(node, tuple(answers[i] for i in node.inputs))
+        for i in set(node.inputs):
+            if last_use[i] == place and i != graph.output:
+                del answers[i]
+    return answers[graph.output]
 
 
 def fold(graph: Graph, initial: T, rule: Callable[[Node, tuple[T, ...]], T]) -> list[T]:

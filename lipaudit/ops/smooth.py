@@ -12,9 +12,10 @@ from lipaudit.linear.map import Shape
 from lipaudit.numerics.bound import UpperBound
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm
-from lipaudit.numerics.rounding import div_up, gamma, mul_up, sqrt_down, sqrt_up, tensor_down, up
+from lipaudit.numerics.rounding import div_up, down, gamma, mul_up, sqrt_down, sqrt_up, tensor_up, up
 from lipaudit.ops.entrywise import centred_entrywise
 from lipaudit.ops.op import Op
+from lipaudit.ops.variance import least_variance
 
 # Softmax and its sums: exp, a sum of n terms, a quotient; 16 units in the last place for exp.
 _EXP_ROUNDINGS = 16
@@ -154,7 +155,7 @@ class Normalise(Op):
         c, r = boxes[0].centre_radius()
         value = self.forward(c)
         noise = c.abs().amax(-1, keepdim=True) * gamma(self.size + 3)  # the mean's and the difference's rounding
-        reach = torch.sqrt(((r + noise * 2.0) ** 2).sum(-1, keepdim=True)) / sqrt_down(self.eps)
+        reach = torch.sqrt(((r + noise * 2.0) ** 2).sum(-1, keepdim=True)) / self.least_deviation(boxes[0])
         radius = tensor_up((reach + value.abs() * gamma(self.size + 8)) * up(1.0 + gamma(self.size + 8)))
         edge = torch.full_like(value, sqrt_up(float(self.size - 1)))
         radius = torch.where(torch.isfinite(radius), radius, edge * 4.0)
@@ -173,13 +174,6 @@ class Normalise(Op):
         return (UpperBound(min(mul_up(inverse, shape), anywhere), "1 / min sqrt(var + eps), entrywise"),)
 
     def least_deviation(self, box: Box) -> float:
-        """A lower bound of sqrt(var + eps) over the box: the spread that must remain between its intervals.
-
-        var = (1/d) min_m sum (x_i - m)^2 >= (1/d) min_m sum dist(m, [l_i, u_i])^2, a convex function of m; here
-        bounded below by the gap between the highest lower and the lowest upper end: two entries at distance g
-        leave sum >= g^2 / 2.
-        """
-        gap = (box.lower.amax(-1) - box.upper.amin(-1)).clamp(min=0.0)
-        gap = torch.where(torch.isfinite(gap), tensor_down(gap).clamp(min=0.0), torch.zeros_like(gap))
-        least = float((gap * gap).min()) * (1.0 - 4e-16) / (2.0 * self.size) * (1.0 - 4e-16)
-        return sqrt_down(max(self.eps, (least + self.eps) * (1.0 - 4e-16)))
+        """A lower bound of sqrt(var + eps) over the box: the spread that must remain between its intervals."""
+        least = float(least_variance(box).min()) if box.lower.numel() else 0.0
+        return sqrt_down(max(self.eps, down(least + self.eps)))

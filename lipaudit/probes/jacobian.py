@@ -77,9 +77,7 @@ def jacobian_norms(
         raise ValueError(f"not a float64 batch, or empty: {tuple(x.shape)}, {x.dtype}")
     inputs, (outputs, held) = x[0].numel(), survey(fn, x)
     small, pulls = min(inputs, outputs), outputs <= inputs
-    explicit = method == "explicit" or (
-        method == "auto" and (norm is not Norm.L2 or small <= _EXPLICIT)
-    )
+    explicit = method == "explicit" or (method == "auto" and (norm is not Norm.L2 or small <= _EXPLICIT))
     if not explicit and norm is not Norm.L2:
         raise ValueError(f"method lanczos is for l2, not {norm.value}")
     noise = torch.Generator().manual_seed(seed)
@@ -118,9 +116,7 @@ def jacobian_norms(
     return JacobianNorms(value, direction, residual, converged, method)
 
 
-def _explicit(
-    product: Product, norm: Norm, rows: int, *, pulls: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _explicit(product: Product, norm: Norm, rows: int, *, pulls: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """(norm [B], top vector of the smaller side [B, s] or index [B] of the row or column)."""
     if norm is not Norm.L2:
         if (norm is Norm.LINF) == pulls:  # a block holds whole rows (columns) of what is summed
@@ -143,9 +139,7 @@ def _explicit(
     return squares[:, -1].clamp(min=0.0).sqrt() * scale, vectors[:, :, -1]
 
 
-def _direction(
-    norm: Norm, top: torch.Tensor, pull: Product, sign: torch.Tensor, *, pulls: bool
-) -> torch.Tensor:
+def _direction(norm: Norm, top: torch.Tensor, pull: Product, sign: torch.Tensor, *, pulls: bool) -> torch.Tensor:
     """[B, n]: the input direction of `top`, of norm 1."""
     outputs, inputs = pull.out.shape[1], len(sign)
     one_hot = torch.nn.functional.one_hot
@@ -155,7 +149,5 @@ def _direction(
         return torch.where(pull(one_hot(top, outputs).to(sign)) < 0.0, -1.0, 1.0).to(sign)
     d = pull(top) if pulls else top
     size = length(d)
-    d = torch.where(
-        size > 0.0, d / or_one(size), one_hot(torch.zeros_like(top[:, 0]).long(), inputs)
-    )
+    d = torch.where(size > 0.0, d / or_one(size), one_hot(torch.zeros_like(top[:, 0]).long(), inputs))
     return d * torch.where(d @ sign < 0.0, -1.0, 1.0)[:, None]

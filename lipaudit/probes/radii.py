@@ -8,8 +8,6 @@ from lipaudit.graph.graph import Graph
 from lipaudit.numerics.rounding import tensor_down
 from lipaudit.probes.witness import values_at
 
-_BATCH = 64
-
 
 def classification_radii(
     graph: Graph, pairs: torch.Tensor, x: torch.Tensor, labels: torch.Tensor
@@ -22,10 +20,8 @@ def classification_radii(
     |x' - x| < (f_y - f_j) / pairs[y, j] for every j (Tsuzuku, Sato, Sugiyama 2018, Prop. 1, per pair).
     """
     radii, correct = [], []
-    for start in range(0, len(x), _BATCH):
-        rows = slice(start, start + _BATCH)
-        values = values_at(graph, x[rows])
-        label = labels[rows]
+    for points, label in zip(x.split(graph.batch), labels.split(graph.batch), strict=True):
+        values = values_at(graph, points)
         low = values.lower.reshape(len(label), -1).gather(1, label[:, None])
         margin = tensor_down(low - values.upper.reshape(len(label), -1))
         margin = margin.scatter(1, label[:, None], torch.inf)  # its own class never wins against itself

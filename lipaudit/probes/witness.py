@@ -7,7 +7,7 @@ from typing import final
 
 import torch
 
-from lipaudit.graph.graph import Graph, fold
+from lipaudit.graph.graph import Graph, Node, evaluate
 from lipaudit.numerics.bound import LowerBound
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm
@@ -26,7 +26,12 @@ class Witness:
 
 def values_at(graph: Graph, points: torch.Tensor) -> Box:
     """Boxes [B, *output_shape] around the exact values f(points), rounding of the evaluation included."""
-    return fold(graph, Box.point(points), lambda node, args: node.op.interval(*args))[graph.output]
+    parts = [evaluate(graph, Box.point(rows), _interval) for rows in points.split(graph.batch)]
+    return Box(torch.cat([part.lower for part in parts]), torch.cat([part.upper for part in parts]))
+
+
+def _interval(node: Node, args: tuple[Box, ...]) -> Box:
+    return node.op.interval(*args)
 
 
 def slopes_below(graph: Graph, norm: Norm, x: torch.Tensor, y: torch.Tensor) -> list[float]:
@@ -56,11 +61,16 @@ def best_witness(
     """
     x, y = _pairs(points, directions, region)
     with torch.no_grad():
-        rises = norm.of(graph.forward(y) - graph.forward(x)) / norm.of(y - x)
+        moves = [
+            graph.forward(b) - graph.forward(a) for a, b in zip(x.split(graph.batch), y.split(graph.batch), strict=True)
+        ]
+    rises = norm.of(torch.cat(moves)) / norm.of(y - x)
     rises = torch.nan_to_num(rises, nan=0.0, posinf=0.0)
     # the best few of every step length, since the shortest ones look steep by rounding alone
     by_step = rises.reshape(len(_STEPS), -1)
-    chosen = (by_step.topk(min(2, by_step.shape[1]), 1).indices + torch.arange(len(_STEPS))[:, None] * by_step.shape[1]).reshape(-1)
+    chosen = (
+        by_step.topk(min(2, by_step.shape[1]), 1).indices + torch.arange(len(_STEPS))[:, None] * by_step.shape[1]
+    ).reshape(-1)
     x, y = x[chosen], y[chosen]
     slopes = slopes_below(graph, norm, x, y)
     best = max(range(len(slopes)), key=slopes.__getitem__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import final
 
 from lipaudit.render import numbers
@@ -35,15 +36,18 @@ def region(problem: Problem) -> str:
     if problem.region is None:
         return "all inputs"
     box = problem.region
-    source = f", from {safe(box.source, 60)}" if box.source else ""
-    return f"inputs in [{numbers.lower(box.low)}, {numbers.upper(box.high)}]{source}"
+    interval = f"[{numbers.lower(box.low)}, {numbers.upper(box.high)}]"
+    if box.source.endswith(".npz"):
+        return f"the box of {safe(box.source, 60)}, inside {interval}"
+    return f"inputs in {interval}"
 
 
 def headlines(report: AuditReport) -> list[str]:
-    """The first lines: the bracket where there is one, then what was measured, each in one line."""
+    """The first lines, what was asked for in one line each: the bracket before all else."""
     if report.parts:
         return [f"{len(report.parts)} models judged by {len(report.rules)} rules"]
-    lines = [_bracket(report)] if report.upper is not None or report.lower is not None else []
+    asked = report.command not in ("local", "certify") or (report.samples is None and report.radii is None)
+    lines = [_bracket(report)] if asked and (report.upper is not None or report.lower is not None) else []
     about = "" if lines else f"   {setting(report.problem)}"
     if report.radii is not None:
         lines.append(_certified(report.radii, report.certified_at) + about)
@@ -131,7 +135,7 @@ def remarks(report: AuditReport) -> list[Remark]:
     """The findings, errors first, then by code in the order found; the remedy once a code."""
     ordered = sorted(report.findings, key=lambda finding: (_ORDER[finding.kind.severity], finding.code))
     found = []
-    for finding, following in zip(ordered, [*ordered[1:], None], strict=True):
+    for finding, following in zip_longest(ordered, ordered[1:]):
         last = following is None or following.code != finding.code
         named = " ".join(part for part in (finding.op, finding.subject) if part)
         remedy = finding.kind.remedy if last else ""

@@ -113,7 +113,7 @@ SCALARS: tuple[ScalarCase, ...] = (
     ScalarCase("clip-nothing", "clip", lambda: activations.clip(-INF, INF), whole(_linear(1.0))),
     ScalarCase("sigmoid", "sigmoid", activations.sigmoid, whole(sigmoid), (-709.9, -745.2, 36.8)),
     ScalarCase("tanh", "tanh", activations.tanh, whole(lambda x: 1 - 2 / (1 + (2 * x).exp())), (-354.9, 354.9, 18.4)),
-    ScalarCase("softplus", "softplus", activations.softplus, whole(lambda x: (1 + x.exp()).log()), (-745.0, 37.0)),
+    ScalarCase("softplus", "softplus", activations.softplus, two(0.0, lambda x: (1 + x.exp()).log(), lambda x: x + (1 + (-x).exp()).log()), (-745.0, 37.0)),
     ScalarCase("softsign", "softsign", activations.softsign, two(0.0, lambda x: x / (1 - x), lambda x: x / (1 + x)), (1e154, -1.4e154, 1e160)),
     ScalarCase("elu", "elu", lambda: activations.elu(1.0), two(0.0, lambda x: x.exp() - 1, _linear(1.0)), (-745.0,)),
     ScalarCase("elu-3", "elu", lambda: activations.elu(3.0), two(0.0, lambda x: 3 * (x.exp() - 1), _linear(1.0))),

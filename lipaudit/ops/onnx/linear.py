@@ -16,7 +16,7 @@ from lipaudit.linear.pointwise import Diagonal
 from lipaudit.linear.selection import Selection
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.bilinear import MatMulData
-from lipaudit.ops.onnx.windows import resolve_pads
+from lipaudit.ops.onnx.windows import Pads, resolve_pads
 from lipaudit.ops.registry import Constant, Data, RawNode, float32, onnx_op
 
 
@@ -142,22 +142,38 @@ def _conv_transpose(
     x, kernel = node.data(), node.constant(1, "kernel")
     size = tuple(kernel.shape[2:])
     _check_kernel(kernel_shape, size)
-    if auto_pad not in ("NOTSET", "VALID") or output_shape:
-        raise Unsupported("auto_pad and output_shape are not supported here; explicit pads are")
     ones = (1,) * len(size)
     stride, dilation = tuple(strides or ones), tuple(dilations or ones)
-    flat = pads or [0] * (2 * len(size))
-    padding = tuple((flat[i], flat[i + len(size)]) for i in range(len(size)))
     extra = tuple(output_padding or [0] * len(size))
-    spatial = tuple(
-        s * (n - 1) + e + d * (k - 1) + 1 - sum(p)
-        for s, n, e, d, k, p in zip(stride, x.shape[2:], extra, dilation, size, padding, strict=True)
+    whole = tuple(
+        s * (n - 1) + e + d * (k - 1) + 1
+        for s, n, e, d, k in zip(stride, x.shape[2:], extra, dilation, size, strict=True)
     )
-    source = (x.shape[0], kernel.shape[1] * group, *spatial)
+    padding = _transposed_pads(auto_pad, pads, output_shape, whole, stride, x.shape[2:])
+    source = (x.shape[0], kernel.shape[1] * group, *(n - sum(p) for n, p in zip(whole, padding, strict=True)))
+    if min(min(pair) for pair in padding) < 0:
+        raise Unsupported(f"its pads {padding} are negative, which is not supported")
     forward = Conv(kernel, source, stride, dilation, padding, group)
     if forward.out_shape != x.shape:
         raise Unsupported(f"its output padding {list(extra)} does not fit its stride")
     return node.affine(Adjoint(forward), x, _channel_offset(node, source))
+
+
+def _transposed_pads(
+    auto_pad: str, pads: list[int] | None, wanted: list[int] | None, whole: Shape, stride: Shape, size: Shape
+) -> Pads:
+    """What is cut off the whole result, (begin, end) an axis."""
+    axes = len(whole)
+    if wanted is None and auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = [s * n for s, n in zip(stride, size, strict=True)]
+    if wanted is not None:
+        totals = [n - w for n, w in zip(whole, wanted[-axes:], strict=True)]
+        upper = auto_pad == "SAME_UPPER"
+        return tuple((t // 2, t - t // 2) if upper else (t - t // 2, t // 2) for t in totals)
+    if auto_pad not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise Unsupported(f"auto_pad {auto_pad!r} is not known")
+    flat = pads if pads and auto_pad == "NOTSET" else [0] * (2 * axes)
+    return tuple((flat[axis], flat[axis + axes]) for axis in range(axes))
 
 
 def _check_kernel(kernel_shape: list[int] | None, size: Shape) -> None:

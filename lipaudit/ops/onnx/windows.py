@@ -45,7 +45,7 @@ def _output_size(n: int, pad: tuple[int, int], extent: int, stride: int, ceil_mo
     return size - 1 if (size - 1) * stride >= n + pad[0] else size
 
 
-def _windows(x: Shape, kernel: Shape, stride: Shape, dilation: Shape, pads: Pads, ceil_mode: int) -> torch.Tensor:
+def window_indices(x: Shape, kernel: Shape, stride: Shape, dilation: Shape, pads: Pads, ceil_mode: int) -> torch.Tensor:
     """Flat input indices [N, C, *out, prod(kernel)], NOTHING outside the input."""
     places = torch.arange(math.prod(x)).reshape(x)
     extent = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
@@ -86,7 +86,7 @@ def _max_pool(
     stride, dilation = tuple(strides or ones), tuple(dilations or ones)
     extent = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
     padding = resolve_pads(auto_pad, pads, x.shape[2:], extent, stride)
-    windows = _windows(x.shape, kernel, stride, dilation, padding, ceil_mode)
+    windows = window_indices(x.shape, kernel, stride, dilation, padding, ceil_mode)
     if bool((windows == NOTHING).all(-1).any()):
         raise Unsupported("a window lies wholly in the padding")
     target = tuple(windows.shape[:-1])
