@@ -23,6 +23,7 @@ from lipaudit.audit.subject import (
     run_facts,
     subject,
 )
+from lipaudit.graph.device import moved
 from lipaudit.graph.graph import Graph
 from lipaudit.numerics.norms import Norm
 from lipaudit.probes.jacobian import JacobianNorms, jacobian_norms
@@ -87,12 +88,13 @@ class Sampler:
     norm: Norm
     seed: int
     reduced: Reduced | None
+    device: torch.device
 
     @staticmethod
     def of(target: Subject) -> Sampler:
-        norm = target.settings.norm
+        norm, device = target.settings.norm, torch.device(target.settings.device)
         reduced = input_reduced(target.simplified) if norm is Norm.L2 else None
-        return Sampler(target.simplified, norm, target.settings.seed, reduced)
+        return Sampler(moved(target.simplified, device), norm, target.settings.seed, moved(reduced, device), device)
 
     def __call__(
         self, points: torch.Tensor, *, directions: bool = False, progress: Callable[[int], None] | None = None
@@ -100,8 +102,8 @@ class Sampler:
         """The norms at points [N, *input_shape], and the most amplified directions where asked."""
         small = self.reduced
         forward = self.graph.forward if small is None else small.graph.forward
-        inputs = points if small is None else small.project(points)
+        inputs = points.to(self.device) if small is None else small.project(points.to(self.device))
         answer = jacobian_norms(forward, inputs, self.norm, directions=directions, seed=self.seed, progress=progress)
-        if small is None or answer.direction is None:
-            return answer
-        return replace(answer, direction=small.lift(answer.direction, self.graph.input_shape))
+        if small is not None and answer.direction is not None:
+            answer = replace(answer, direction=small.lift(answer.direction, self.graph.input_shape))
+        return moved(answer, torch.device("cpu"))

@@ -49,7 +49,12 @@ class Preprocess:
 @final
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to audit. methods: names of engines, () for all that apply. budget: seconds for the upper bounds."""
+    """How to audit.
+
+    methods: names of engines, () for all that apply. budget: seconds for the upper bounds. device: where `local`
+    computes Jacobian norms ('cpu', 'cuda'); whatever is certified is computed on the CPU.
+    shapes, output: which function of the file is audited.
+    """
 
     norm: Norm = Norm.L2
     domain: Domain | None = None

@@ -44,10 +44,6 @@ class Subject:
     region: Box | None
     started: float
 
-    @property
-    def device(self) -> torch.device:
-        return torch.device(self.settings.device)
-
 
 def subject(model: str | Path, settings: Settings) -> Subject:
     """Loads the model, puts the declared preprocessing in front, and finds the region.

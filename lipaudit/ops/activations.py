@@ -22,7 +22,8 @@ def kinked(name: str, knot: Number, left: Number, right: Number) -> Scalar:
     """left (x - knot) below the knot, right (x - knot) above it."""
 
     def fn(x: torch.Tensor) -> torch.Tensor:
-        return torch.where(x >= knot, (x - knot) * right, (x - knot) * left)
+        at, below, above = (_beside(number, x) for number in (knot, left, right))
+        return torch.where(x >= at, (x - at) * above, (x - at) * below)
 
     def derivative(x: torch.Tensor) -> torch.Tensor:
         return torch.where(x >= knot, torch.zeros_like(x) + right, torch.zeros_like(x) + left)
@@ -37,6 +38,11 @@ def kinked(name: str, knot: Number, left: Number, right: Number) -> Scalar:
         slope_marks=(Mark(knot, (left, right)),),
         fn_error=(3.0, 0.0),
     )
+
+
+def _beside(number: Number, x: torch.Tensor) -> Number:
+    """The number on the device of x."""
+    return number.to(x.device) if isinstance(number, torch.Tensor) else number
 
 
 def _signed_inf(slope: Number, side: float) -> Number:
@@ -74,7 +80,7 @@ def clip(low: Number, high: Number) -> Scalar:
     bottom, top = torch.as_tensor(low, dtype=torch.float64), torch.as_tensor(high, dtype=torch.float64)
 
     def fn(x: torch.Tensor) -> torch.Tensor:
-        return torch.minimum(torch.maximum(x, bottom), top)
+        return torch.minimum(torch.maximum(x, bottom.to(x.device)), top.to(x.device))
 
     def derivative(x: torch.Tensor) -> torch.Tensor:
         return ((x > bottom) & (x < top)).to(x.dtype)

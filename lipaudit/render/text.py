@@ -6,14 +6,14 @@ import io
 import textwrap
 from typing import ClassVar, final
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from lipaudit.render import words
+from lipaudit.render import layouts, words
 from lipaudit.render.base import Reporter
+from lipaudit.render.layouts import Layout
 from lipaudit.render.safe import safe
-from lipaudit.render.sections import Cell, Table, tables
+from lipaudit.render.sections import Table, tables
 from lipaudit.report.report import AuditReport
 
 _STYLES = {
@@ -30,10 +30,7 @@ _STYLES = {
 _VERDICTS = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
 _SEVERITIES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _LONGEST = 2000
-"""No cell or message is longer, whatever a file says."""
-
-_NARROWEST = 12
-_GAP = "  "
+"""No message is longer, whatever a file says."""
 
 
 @final
@@ -76,53 +73,27 @@ class TextReporter(Reporter):
         return stream.getvalue()
 
     def _table(self, table: Table) -> list[Text]:
-        rows = [[_shown(cell) for cell in row] for row in table.rows]
-        header = [safe(name) for name in table.columns]
-        widths = self._widths(header, rows, table)
-        lines = [Text(f"{safe(table.title)}", "bold")] if table.title else []
-        if any(header):
-            lines.append(_row(header, ["dim"] * len(header), widths, table.right))
-        for cells, texts in zip(table.rows, rows, strict=True):
-            fitted = [
-                safe(text, width) if cell.style == "name" and number < len(widths) - 1 else text
-                for number, (cell, text, width) in enumerate(zip(cells, texts, widths, strict=True))
-            ]
+        bars = any(row[-1].share is not None for row in table.rows)
+        layout = layouts.fit(table, self._width, self._bar_width() + layouts.PERCENT if bars else 0)
+        lines = [Text(safe(table.title), "bold")] if table.title else []
+        if any(table.columns):
+            lines.append(_row(layout.header, ["dim"] * len(layout.header), layout))
+        for cells, texts in zip(table.rows, layout.rows, strict=True):
             styles = [_STYLES[cell.style] for cell in cells]
-            if cells[-1].share is not None:
-                bar = self._bar(cells[-1].share)
-                line = _row([*fitted[:-1], bar], [*styles[:-1], _STYLES["bar"]], [*widths[:-1], 0], table.right)
-                lines.append(line.append(fitted[-1].rjust(4)))
+            share = cells[-1].share
+            if share is not None:
+                bar = _bar(share, layout.widths[-1] - layouts.PERCENT)
+                lines.append(_row([*texts[:-1], bar], [*styles[:-1], _STYLES["bar"]], layout))
+                lines[-1].append(texts[-1].rjust(layouts.PERCENT))
                 continue
-            first, *more = textwrap.wrap(fitted[-1], max(widths[-1], _NARROWEST)) or [""]
-            lines.append(_row([*fitted[:-1], first], styles, widths, table.right))
-            indent = " " * (1 + sum(widths[:-1]) + len(_GAP) * (len(widths) - 1))
+            first, *more = textwrap.wrap(texts[-1], layout.widths[-1]) or [""]
+            lines.append(_row([*texts[:-1], first], styles, layout))
+            indent = " " * (1 + sum(layout.widths[:-1]) + len(layouts.GAP) * (len(texts) - 1))
             lines += [Text(indent).append(text, styles[-1]) for text in more]
         return lines
 
-    def _widths(self, header: list[str], rows: list[list[str]], table: Table) -> list[int]:
-        """The width of each column: what it holds, but the longest names give way until the line fits."""
-        columns = list(zip(header, *rows, strict=True))
-        widths = [max(map(cell_len, column)) for column in columns]
-        named = [n for n in range(len(columns) - 1) if any(row[n].style == "name" for row in table.rows)]
-        if any(row[-1].share is not None for row in table.rows):
-            widths[-1] = max(cell_len(header[-1]), self._bar_width() + 5)
-        last = min(widths[-1], max(24, self._width // 3))
-        room = self._width - 1 - len(_GAP) * (len(widths) - 1)
-        while sum(widths[:-1]) + last > room and named:
-            widest = max(named, key=lambda n: widths[n])
-            if widths[widest] <= _NARROWEST:
-                break
-            widths[widest] -= 1
-        widths[-1] = max(_NARROWEST, room - sum(widths[:-1]))
-        return widths
-
     def _bar_width(self) -> int:
         return 20 if self._width >= 100 else 15
-
-    def _bar(self, share: float) -> str:
-        halves = round(share * self._bar_width() * 2)
-        blocks = "█" * (halves // 2) + "▌" * (halves % 2) or "▏"
-        return blocks.ljust(self._bar_width())
 
     def _findings(self, report: AuditReport) -> list[Text]:
         lines = []
@@ -149,19 +120,23 @@ class TextReporter(Reporter):
         return [Text(line, style) for line in lines]
 
 
-def _shown(cell: Cell) -> str:
-    return safe(cell.text, _LONGEST)
+def _bar(share: float, width: int) -> str:
+    halves = round(share * width * 2)
+    blocks = "█" * (halves // 2) + "▌" * (halves % 2) or "▏"
+    return blocks.ljust(width)
 
 
-def _row(texts: list[str], styles: list[str], widths: list[int], right: frozenset[int]) -> Text:
+def _row(texts: list[str], styles: list[str], layout: Layout) -> Text:
     """One line: a space, then the cells, each padded to its column but for the last."""
     line = Text(" ")
-    for number, (text, style, width) in enumerate(zip(texts, styles, widths, strict=True)):
-        padding = " " * max(0, width - cell_len(text))
-        if number in right:
+    last = len(texts) - 1
+    for number, (text, style, width) in enumerate(zip(texts, styles, layout.widths, strict=True)):
+        padding = " " * max(0, width - layouts.cells(text)) if number < last else ""
+        if number in layout.right:
             line.append(padding)
         line.append(text, style)
-        if number not in right:
+        if number not in layout.right:
             line.append(padding)
-        line.append(_GAP if number < len(widths) - 1 else " ")
+        if number < last:
+            line.append(layouts.GAP)
     return line

@@ -101,11 +101,15 @@ def _sampled(samples: Samples) -> str:
 def _certified(radii: Radii, wanted: tuple[float, ...]) -> str:
     if not len(radii.values):
         return "no samples"
-    said = [] if radii.tolerance is not None else [f"clean accuracy {numbers.percent_down(radii.clean_accuracy)}"]
+    if radii.tolerance is not None:
+        least = numbers.lower(float(radii.values.min()))
+        slack, count = plain(radii.tolerance), len(radii.values)
+        return f"no output moves further than {slack} within {least} of {count} samples"
+    said = [f"clean accuracy {numbers.percent_down(radii.clean_accuracy)}"]
     if wanted:
         share = numbers.percent_down(radii.accuracy_at(wanted[0]))
         said.append(f"certified {share} at radius {plain(wanted[0])}")
-    return ", ".join(said) or f"{len(radii.values)} radii"
+    return ", ".join(said)
 
 
 def plain(value: float) -> str:

@@ -10,8 +10,7 @@ from lipaudit.errors import Unsupported
 from lipaudit.linear.dense import Dense
 from lipaudit.linear.map import Adjoint
 from lipaudit.linear.selection import NOTHING, Selection
-from lipaudit.ops.bilinear import MatMulData
-from lipaudit.ops.onnx.linear import average
+from lipaudit.ops.onnx.linear import average, product
 from lipaudit.ops.registry import Constant, Data, RawNode, Value, onnx_op
 
 
@@ -33,7 +32,11 @@ def _cumulative_sum(node: RawNode, *, exclusive: int = 0, reverse: int = 0) -> D
 
 @onnx_op("Col2Im", versions=(18,))
 def _col2im(
-    node: RawNode, *, dilations: list[int] | None = None, pads: list[int] | None = None, strides: list[int] | None = None
+    node: RawNode,
+    *,
+    dilations: list[int] | None = None,
+    pads: list[int] | None = None,
+    strides: list[int] | None = None,
 ) -> Data:
     """sqrt(blocks that share an entry) in l2: the transpose of cutting the image into blocks"""
     x, image, block = node.data(), node.integers(1, "image shape"), node.integers(2, "block shape")
@@ -127,7 +130,7 @@ def _single(node: RawNode, part: _Part, result: str) -> Data:
 
 def _pair(node: RawNode, a: _Part, b: _Part, result: str) -> Data:
     """A batched matrix product: letters of both and the result are its batch, of both alone the summed ones."""
-    (a_value, a_term), (b_value, b_term) = (_summed(node, p, result + q[1]) for p, q in ((a, b), (b, a)))
+    (a_value, a_term), (b_value, b_term) = _summed(node, a, result + b[1]), _summed(node, b, result + a[1])
     sizes = dict(zip(a_term, a_value.shape, strict=True))
     for letter, n in zip(b_term, b_value.shape, strict=True):
         if sizes.setdefault(letter, n) != n:
@@ -136,12 +139,12 @@ def _pair(node: RawNode, a: _Part, b: _Part, result: str) -> Data:
     inner = [c for c in a_term if c in b_term and c not in result]
     left = [c for c in a_term if c not in b_term]
     right = [c for c in b_term if c not in a_term]
-    lead, k, m, n = ([sizes[c] for c in group] for group in (batch, inner, left, right))
-    product = math.prod(k)
-    rows = _arranged(node, a_value, a_term, [*batch, *left, *inner], (*lead, math.prod(m), product))
-    columns = _arranged(node, b_value, b_term, [*batch, *inner, *right], (*lead, product, math.prod(n)))
-    y = _product(node, rows, columns)
-    spread = node.reshape(y, (*lead, *m, *n))
+    lead, rest = [sizes[c] for c in batch], [sizes[c] for c in (*left, *right)]
+    k, m, n = (math.prod(sizes[c] for c in letters) for letters in (inner, left, right))
+    rows = _arranged(node, a_value, a_term, [*batch, *left, *inner], (*lead, m, k))
+    columns = _arranged(node, b_value, b_term, [*batch, *inner, *right], (*lead, k, n))
+    y = product(node, rows, columns)
+    spread = node.reshape(y, (*lead, *rest))
     order = [*batch, *left, *right]
     return node.pick(spread, lambda places: places.permute([order.index(letter) for letter in result]))
 
@@ -163,14 +166,3 @@ def _arranged(node: RawNode, value: Value, term: str, order: list[str], shape: t
     if isinstance(value, Data):
         return node.reshape(node.pick(value, lambda entries: entries.permute(places)), shape)
     return Constant(value.value.double().permute(places).reshape(shape).contiguous())
-
-
-def _product(node: RawNode, a: Value, b: Value) -> Data:
-    lead, (m, k), n = a.shape[:-2], a.shape[-2:], b.shape[-1]
-    if isinstance(a, Data) and isinstance(b, Data):
-        return node.emit(MatMulData(a.shape, b.shape), a, b)
-    if isinstance(a, Data) and isinstance(b, Constant):
-        return node.affine(Dense(b.value.mT.unsqueeze(-3), (*lead, m), 1, (*lead, m, k), (*lead, m, n)), a)
-    assert isinstance(a, Constant)
-    assert isinstance(b, Data)
-    return node.affine(Dense(a.value, lead, n, (*lead, k, n), (*lead, m, n)), b)

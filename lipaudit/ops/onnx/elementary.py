@@ -120,7 +120,7 @@ def _pow(node: RawNode, *, axis: int | None = None, broadcast: int = 0) -> Data:
     if node.version < 7 and axis is not None:
         missing = len(x.shape) - axis - len(exponent.shape)
         exponent = Constant(exponent.value.reshape(*exponent.shape, *[1] * missing))
-    exponents = exponent.value.double().unique().tolist()
+    exponents = sorted(set(exponent.value.double().reshape(-1).tolist()))
     if len(exponents) == 1:
         shape = broadcast_shapes(x.shape, exponent.shape)
         return apply(node, functions.power(exponents[0]), node.broadcast(x, shape))

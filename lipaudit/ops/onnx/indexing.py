@@ -85,18 +85,22 @@ def _scatter_nd(node: RawNode, *, reduction: str = "none") -> Data:
 @onnx_op("ScatterElements", versions=(11, 13, 16, 18))
 def _scatter_elements(node: RawNode, *, axis: int = 0, reduction: str = "none") -> Data:
     """1 for entries replaced; sqrt(writes) in l2 for entries added up"""
+    return _written_elements(node, axis, reduction)
+
+
+@onnx_op("Scatter", versions=(9, 11))
+def _scatter(node: RawNode, *, axis: int = 0) -> Data:
+    """1 for entries replaced"""
+    return _written_elements(node, axis, "none")
+
+
+def _written_elements(node: RawNode, axis: int, reduction: str) -> Data:
     base, index = _argument(node, 0, "data"), node.constant(1, "index")
     along = axis % len(base.shape)
     chosen = _wrapped(index, base.shape[along])
     places = torch.arange(math.prod(base.shape)).reshape(base.shape)
     written = places[_crop(places, chosen, along)].gather(along, chosen)
     return _scattered(node, base, _argument(node, 2, "updates"), written.reshape(-1), reduction)
-
-
-@onnx_op("Scatter", versions=(9, 11))
-def _scatter(node: RawNode, *, axis: int = 0) -> Data:
-    """1 for entries replaced"""
-    return _scatter_elements(node, axis=axis)
 
 
 def _argument(node: RawNode, place: int, what: str) -> Value:
@@ -112,7 +116,7 @@ def _scattered(node: RawNode, base: Value, updates: Value, written: torch.Tensor
         raise Unsupported(f"reduction={reduction!r} is not supported")
     if math.prod(updates.shape) != len(written):
         raise Unsupported(f"updates of shape {list(updates.shape)} do not fit its index")
-    if reduction == "none" and written.unique().numel() != len(written):
+    if reduction == "none" and len(set(written.tolist())) != len(written):
         raise Unsupported("it writes one entry twice, and which write remains is not defined")
     kept = torch.arange(math.prod(base.shape))
     if reduction == "none":
@@ -146,7 +150,7 @@ def _where(node: RawNode) -> Data:
     """1 for each choice of a constant condition; a condition that depends on the input jumps"""
     condition = node.constant(0, "condition")
     a, b = _argument(node, 1, "first choice"), _argument(node, 2, "second choice")
-    shape = tuple(torch.broadcast_shapes(condition.shape, a.shape, b.shape))
+    shape: Shape = tuple(torch.broadcast_shapes(tuple(condition.shape), a.shape, b.shape))
     chosen = (condition != 0).expand(shape)
     return _joined(node, [(a, _masked(a.shape, chosen)), (b, _masked(b.shape, ~chosen))])
 

@@ -11,13 +11,13 @@ from lipaudit.errors import Unsupported
 from lipaudit.linear.conv import Conv
 from lipaudit.linear.dense import Dense
 from lipaudit.linear.fuse import compose
-from lipaudit.linear.map import Adjoint, Shape
+from lipaudit.linear.map import Adjoint, LinearMap, Shape
 from lipaudit.linear.pointwise import Diagonal
 from lipaudit.linear.selection import Selection
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.bilinear import MatMulData
 from lipaudit.ops.onnx.windows import Pads, resolve_pads
-from lipaudit.ops.registry import Constant, Data, RawNode, float32, onnx_op
+from lipaudit.ops.registry import Constant, Data, RawNode, Value, float32, onnx_op
 
 
 @onnx_op("Gemm", versions=(1, 6, 7, 9, 11, 13))
@@ -31,26 +31,52 @@ def _gemm(
     broadcast: int = 0,
 ) -> Data:
     """certified norm of alpha W"""
-    x = node.data(0)
-    if len(x.shape) != 2:
-        raise Unsupported(f"its input has rank {len(x.shape)}, not 2")
-    if transA:
-        x = node.pick(x, torch.t)
-    weight = node.constant(1, "weight")
-    weight = weight if transB else weight.t()
+    left, right = (_matrix(node, place, turned) for place, turned in ((0, transA), (1, transB)))
     a, b = float32(alpha), float32(beta)
-    target = (x.shape[0], weight.shape[0])
-    rows = Dense(weight * a, (x.shape[0],), 1, x.shape, target, 0 if a == 1.0 else 1)
+    if isinstance(left, Data) and isinstance(right, Constant):
+        x, weight = left, right.value.double().t()
+        target = (x.shape[0], weight.shape[0])
+        rows: LinearMap = Dense(weight * a, (x.shape[0],), 1, x.shape, target, 0 if a == 1.0 else 1)
+    else:  # a data weight: the product first, the factor after it
+        x = product(node, left, right)
+        target = (left.shape[0], right.shape[1])
+        rows = Selection.reshape(target, target)
+        if a != 1.0:
+            rows = Diagonal(torch.tensor(a, dtype=torch.float64), target)
     extra = node.arg(2)
     if isinstance(extra, Data):
         scaled = Diagonal(torch.tensor(b, dtype=torch.float64), target)
         return node.emit(Affine((rows, scaled)), x, node.broadcast(extra, target))
     if extra is None or b == 0.0:
         return node.affine(rows, x)
-    return _with_bias(node, rows, x, extra.value.expand(target), b)
+    return _with_bias(node, rows, x, extra.value.double().expand(target), b)
 
 
-def _with_bias(node: RawNode, part: Dense, x: Data, bias: torch.Tensor, factor: float) -> Data:
+def _matrix(node: RawNode, place: int, turned: int) -> Value:
+    value = node.arg(place)
+    if value is None or len(value.shape) != 2:
+        raise Unsupported(f"argument {place + 1} has rank {0 if value is None else len(value.shape)}, not 2")
+    if not turned:
+        return value
+    return node.pick(value, torch.t) if isinstance(value, Data) else Constant(value.value.t())
+
+
+def product(node: RawNode, a: Value, b: Value) -> Data:
+    """a @ b over the last two axes, leading axes equal. Raises Unsupported where neither depends on the input."""
+    lead, (m, k), n = a.shape[:-2], a.shape[-2:], b.shape[-1]
+    if isinstance(a, Data) and isinstance(b, Data):
+        return node.emit(MatMulData(a.shape, b.shape), a, b)
+    if isinstance(a, Data) and isinstance(b, Constant):
+        batch = b.value.double().mT.unsqueeze(-3) if lead else b.value.double().mT
+        return node.affine(Dense(batch, (*lead, m), 1, (*lead, m, k), (*lead, m, n)), a)
+    if isinstance(a, Constant) and isinstance(b, Constant):
+        raise Unsupported("both of its factors are constant")
+    assert isinstance(a, Constant)
+    assert isinstance(b, Data)
+    return node.affine(Dense(a.value.double(), lead, n, (*lead, k, n), (*lead, m, n)), b)
+
+
+def _with_bias(node: RawNode, part: LinearMap, x: Data, bias: torch.Tensor, factor: float) -> Data:
     error = None if factor == 1.0 else (bias * factor).abs() * 2.0**-52
     return node.emit(Affine((part,), (bias * factor).contiguous(), error), x)
 
@@ -151,8 +177,9 @@ def _conv_transpose(
     )
     padding = _transposed_pads(auto_pad, pads, output_shape, whole, stride, x.shape[2:])
     source = (x.shape[0], kernel.shape[1] * group, *(n - sum(p) for n, p in zip(whole, padding, strict=True)))
-    if min(min(pair) for pair in padding) < 0:
-        raise Unsupported(f"its pads {padding} are negative, which is not supported")
+    if min(begin for begin, _ in padding) < 0:
+        raise Unsupported(f"its pads {padding} are negative in front, which is not supported")
+    padding = tuple((begin, max(0, end)) for begin, end in padding)  # a negative end is output padding
     forward = Conv(kernel, source, stride, dilation, padding, group)
     if forward.out_shape != x.shape:
         raise Unsupported(f"its output padding {list(extra)} does not fit its stride")

@@ -9,6 +9,7 @@ import torch
 
 from lipaudit.errors import Unsupported
 from lipaudit.linear.map import Shape
+from lipaudit.linear.selection import Selection
 from lipaudit.ops import activations, functions
 from lipaudit.ops.bilinear import Multiply
 from lipaudit.ops.elementwise import Elementwise
@@ -139,7 +140,7 @@ def _reduce_prod(
     windows = windows_of(x.shape, chosen)
     if not windows.shape[1]:
         raise Unsupported("it multiplies no entries")
-    factors = [node.pick(x, lambda _, c=column: c.reshape(target)) for column in windows.T]
+    factors = [node.affine(Selection.of(x.shape, column.reshape(target)), x) for column in windows.T]
     while len(factors) > 1:  # a balanced tree
         pairs = [node.emit(Multiply(target), a, b) for a, b in zip(factors[::2], factors[1::2], strict=False)]
         factors = pairs + factors[len(pairs) * 2 :]
@@ -147,7 +148,7 @@ def _reduce_prod(
 
 
 def _softmax_shape(node: RawNode, axis: int | None) -> tuple[Shape, int]:
-    """The shape to work in and the axis. Before revision 13 the input is flattened to a matrix at `axis` (default 1)."""
+    """The shape to work in and the axis. Before revision 13 the input is made a matrix at `axis` (default 1)."""
     shape = node.data().shape
     if node.version >= 13:
         return shape, (-1 if axis is None else axis) % len(shape)

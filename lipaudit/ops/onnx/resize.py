@@ -163,8 +163,12 @@ def _plan(node: RawNode, x: Data, chosen: list[int], policy: str, crop: bool) ->
         raise Unsupported("it has neither scales nor sizes")
     if min(wanted) < 1 or min(ratios) <= 0:
         raise Unsupported("it has an axis that is resized to nothing")
-    plan = {place: _Axis(*facts) for place, *facts in zip(chosen, lengths, wanted, ratios, spans, strict=True)}
-    return {place: axis for place, axis in plan.items() if axis.scale != 1 or axis.roi != (0, 1)}
+    whole = (Fraction(0), Fraction(1))
+    return {
+        place: _Axis(size, count, ratio, span)
+        for place, size, count, ratio, span in zip(chosen, lengths, wanted, ratios, spans, strict=True)
+        if ratio != 1 or span != whole
+    }
 
 
 def _selected(node: RawNode, x: Data, place: int, picked: torch.Tensor) -> Data:

@@ -143,7 +143,7 @@ def _average_pool(
         counts = counting.apply(counted.unsqueeze(0))[0][(slice(None), slice(None), *crop)]
     if not bool((counts > 0).all()):
         raise Unsupported("a window lies wholly in the padding")
-    uniform = counts.reshape(-1)[0] if counts.unique().numel() == 1 else counts
+    uniform = counts.reshape(-1)[0] if bool((counts == counts.reshape(-1)[0]).all()) else counts
     return node.affine(compose(sums, Diagonal(1.0 / uniform, sums.out_shape, 1)), x)
 
 
