@@ -169,9 +169,7 @@ def _operators(built: list[Built]) -> str:
     """List each graph's node types in order, repeats counted."""
     lines = ["Nodes in graph order:", ""]
     for one in built:
-        runs = [
-            (op, len(list(run))) for op, run in groupby(n.op_type for n in one.proto.graph.node)
-        ]
+        runs = [(op, len(list(run))) for op, run in groupby(n.op_type for n in one.proto.graph.node)]
         ops = ", ".join(op if count == 1 else f"{op} x{count}" for op, count in runs)
         lines.append(f"- `{one.sample.name}`: {ops}")
     return "\n".join(lines)
@@ -179,11 +177,9 @@ def _operators(built: list[Built]) -> str:
 
 def _lipschitz_facts(built: list[Built]) -> list[str]:
     """State how tight the constraint of the 1-Lipschitz model is, as measured."""
-    facts = []
-    for one in built:
-        if isinstance(one.model, networks.DigitsLipschitz):
-            facts.append(_lipschitz_fact(one.model, one.sample.split))
-    return facts
+    return [
+        _lipschitz_fact(one.model, one.sample.split) for one in built if isinstance(one.model, networks.DigitsLipschitz)
+    ]
 
 
 def _lipschitz_fact(model: networks.DigitsLipschitz, split: Split) -> str:

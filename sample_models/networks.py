@@ -15,9 +15,7 @@ class DigitsMLP(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 64), nn.ReLU(), nn.Linear(64, CLASSES)
-        )
+        self.layers = nn.Sequential(nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 64), nn.ReLU(), nn.Linear(64, CLASSES))
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale 0..16 to 0..1, then classify."""
@@ -37,9 +35,7 @@ class DigitsCNN(nn.Module):
             *_conv_bn_relu(16, 32),
             nn.MaxPool2d(2),  # 1x1
         )
-        self.head = nn.Sequential(
-            nn.Flatten(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, CLASSES)
-        )
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, CLASSES))
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify images of shape [N, 1, 8, 8] in 0..1."""
@@ -75,9 +71,7 @@ class DigitsResNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(*_conv_bn_relu(1, 12))
-        self.blocks = nn.Sequential(
-            ResidualBlock(12, 12), ResidualBlock(12, 24, stride=2), ResidualBlock(24, 24)
-        )
+        self.blocks = nn.Sequential(ResidualBlock(12, 12), ResidualBlock(12, 24, stride=2), ResidualBlock(24, 24))
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(24, CLASSES)
 
@@ -119,9 +113,7 @@ class DiabetesTanh(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(10, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1)
-        )
+        self.layers = nn.Sequential(nn.Linear(10, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict the standardised disease progression, shape [N, 1]."""
@@ -134,9 +126,7 @@ class DigitsGELU(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, CLASSES)
-        )
+        self.layers = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, CLASSES))
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify digits of shape [N, 64] in 0..1."""

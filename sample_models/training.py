@@ -72,9 +72,7 @@ def diabetes_split() -> Split:
 def fit(model: nn.Module, split: Split, recipe: Recipe, seed: int) -> None:
     """Train in place with Adam and one learning-rate cycle; nothing looks at the test part."""
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     batches_per_epoch = -(-len(split.x_train) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=recipe.epochs * batches_per_epoch
@@ -92,9 +90,7 @@ def fit(model: nn.Module, split: Split, recipe: Recipe, seed: int) -> None:
 
 def _cut(x: NDArray[np.generic], y: NDArray[np.generic], *, stratify: bool) -> Split:
     """Split off a quarter for testing; the same rows for every model on the same data."""
-    parts = train_test_split(
-        x, y, test_size=0.25, random_state=SPLIT_SEED, stratify=y if stratify else None
-    )
+    parts = train_test_split(x, y, test_size=0.25, random_state=SPLIT_SEED, stratify=y if stratify else None)
     x_train, x_test, y_train, y_test = (torch.from_numpy(np.ascontiguousarray(p)) for p in parts)
     return Split(x_train, y_train, x_test, y_test)
 

@@ -198,10 +198,7 @@ def check(model: str | Path, settings: Settings) -> AuditReport:
 
 def refused_report(error: RefusedModel, command: Command, settings: Settings) -> AuditReport:
     """The report of a model that cannot be audited: every refused node, and no number."""
-    if error.facts is not None:
-        model = model_facts(error.facts)
-    else:
-        model = Model(error.path, "", 0, (), (), None)
+    model = Model(error.path, "", 0, (), (), None) if error.facts is None else model_facts(error.facts)
     norm = settings.norm.value
     findings = tuple(Finding(r.code, r.node, r.reason, r.op) for r in error.refusals)
     problem = ProblemFacts(norm, norm, None, "model input units", "")

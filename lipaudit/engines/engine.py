@@ -13,7 +13,7 @@ from lipaudit.graph.problem import Problem
 from lipaudit.numerics.bound import LowerBound, UpperBound
 
 
-class Declined(Exception):  # noqa: N818 - an answer, not a fault
+class Declined(Exception):
     """An engine's word that it has no bound for this problem, with a reason that a person can act on."""
 
 

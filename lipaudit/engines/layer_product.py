@@ -54,6 +54,6 @@ def gains(op: Op, problem: Problem, node: Node) -> tuple[tuple[UpperBound, ...],
 
 
 @gains.register
-def _(op: Affine, problem: Problem, node: Node) -> tuple[tuple[UpperBound, ...], UpperBound]:
+def _(op: Affine, problem: Problem, _node: Node) -> tuple[tuple[UpperBound, ...], UpperBound]:
     separate = tuple(problem.norms.of(part, problem.norm) for part in op.maps)
     return separate, problem.norms.of_row(op.maps, problem.norm)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 
@@ -16,9 +16,9 @@ def moved(value: T, device: torch.device) -> T:
     Walks dataclass fields; functions are kept, and move what they captured to the device of their argument.
     """
     if isinstance(value, torch.Tensor):
-        return value.to(device)
+        return cast("T", value.to(device))
     if isinstance(value, tuple):
-        return type(value)(moved(part, device) for part in value)
+        return cast("T", tuple(moved(part, device) for part in value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: moved(getattr(value, f.name), device) for f in dataclasses.fields(value) if f.init}
         return dataclasses.replace(value, **fields)

@@ -59,7 +59,7 @@ class Graph:
         return self.shape(self.output)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The function at every row of a float64 batch [B, *input_shape]; differentiable, no parameter requires grad."""
+        """The function at every row of a float64 batch [B, *input_shape]; differentiable, no parameter requires it."""
         return evaluate(self, x, lambda node, args: node.op.forward(*args))
 
     @property

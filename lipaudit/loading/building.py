@@ -250,7 +250,7 @@ def dtype_name(elem_type: int) -> str:
     if elem_type in known:
         return known[elem_type]
     try:
-        return onnx.TensorProto.DataType.Name(elem_type).lower()
+        return str(onnx.TensorProto.DataType.Name(elem_type)).lower()
     except ValueError:
         return f"type {elem_type}"
 

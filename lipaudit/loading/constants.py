@@ -47,8 +47,9 @@ def from_array(array: np.ndarray) -> Constant:
 
 def non_finite(value: Constant) -> tuple[int, ...] | None:
     """The index of the first entry that is NaN or infinite, None where there is none."""
-    bad = (~torch.isfinite(value.value)).nonzero() if value.real else ()
-    return tuple(int(i) for i in bad[0]) if len(bad) else None
+    if not value.real or bool(torch.isfinite(value.value).all()):
+        return None
+    return tuple(int(i) for i in (~torch.isfinite(value.value)).nonzero()[0])
 
 
 def evaluate(node: onnx.NodeProto, args: Sequence[Constant | None], opset: int, outputs: int) -> list[Constant]:
@@ -67,8 +68,8 @@ def evaluate(node: onnx.NodeProto, args: Sequence[Constant | None], opset: int, 
     try:
         runner = ReferenceEvaluator(_alone(node, feeds, opset))
         with np.errstate(all="ignore"):
-            results = runner.run(None, {f"a{place}": feed for place, feed in enumerate(feeds) if feed is not None})
-    except Exception as error:  # the reference implementation raises what its numpy calls raise
+            results: Any = runner.run(None, {f"a{place}": feed for place, feed in enumerate(feeds) if feed is not None})
+    except Exception as error:  # noqa: BLE001 - the reference implementation raises what its numpy calls raise
         raise Unsupported(f"it could not be evaluated ({type(error).__name__}: {str(error)[:120]})") from None
     return [from_array(np.asarray(result)) for result in results[:outputs]]
 
@@ -134,6 +135,8 @@ def _cap(node: onnx.NodeProto, args: Sequence[Constant | None]) -> None:
     elif node.op_type == "Pad" and len(values) > 1 and values[0] is not None and values[1] is not None:
         size = float(np.prod([n + float(values[1].abs().sum()) for n in values[0].shape]))
     elif node.op_type == "MatMul" and values[0] is not None and values[1] is not None:
-        size = float(values[0].numel()) * float(values[1].numel()) / max(1, values[0].shape[-1] if values[0].dim() else 1)
+        size = (
+            float(values[0].numel()) * float(values[1].numel()) / max(1, values[0].shape[-1] if values[0].dim() else 1)
+        )
     if size > MAX_ENTRIES:
         raise Unsupported(f"its result would have {size:.3g} entries")

@@ -68,7 +68,7 @@ def _opset(model: onnx.ModelProto, path: str) -> int:
     if model.functions:
         reason = "it defines functions of its own, which are not read; export without them"
         raise RefusedModel(path, (Refusal("model", model.functions[0].name, reason, "LIP102"),))
-    return versions[0]
+    return int(versions[0])
 
 
 def _inputs(builder: Builder, shapes: Mapping[str, Shape]) -> tuple[TensorFacts, ...]:
@@ -119,8 +119,7 @@ def _build(
         raise RefusedModel(path, (Refusal("output", ", ".join(wanted), "it does not depend on the input", "LIP104"),))
     declared = {info.name: info.type.tensor_type.elem_type for info in builder.proto.output}
     facts = tuple(
-        TensorFacts(name, value.shape, dtype_name(declared.get(name, 1)), tuple(value.shape))
-        for name, value in varying
+        TensorFacts(name, value.shape, dtype_name(declared.get(name, 1)), tuple(value.shape)) for name, value in varying
     )
     joined = _join(builder, [value for _, value in varying])
     return Graph(source, tuple(builder.nodes), joined), facts
@@ -142,7 +141,8 @@ def _bind_inputs(builder: Builder, inputs: tuple[TensorFacts, ...]) -> Shape:
     for facts in real:
         size = torch.Size(facts.shape).numel()
         pick = torch.arange(start, start + size).reshape(facts.shape)
-        builder.bind(facts.name, builder.emit_named(facts.name, "Input", Affine((Selection.of((total,), pick),)), Data(0, (total,))))
+        cut = Affine((Selection.of((total,), pick),))
+        builder.bind(facts.name, builder.emit_named(facts.name, "Input", cut, Data(0, (total,))))
         start += size
     return (total,)
 

@@ -81,7 +81,7 @@ def reference_outputs(content: bytes, facts: ModelFacts, points: np.ndarray) -> 
             start += size
         try:
             answers = session.run(names, feeds)
-        except Exception as error:  # onnxruntime raises its own unexported types
+        except Exception as error:  # noqa: BLE001 - onnxruntime raises types of its own that it does not export
             raise _RuntimeFailed(_first_line(error)) from None
         rows.append(np.concatenate([np.asarray(a, dtype=np.float64).reshape(-1) for a in answers]))
     return np.stack(rows)
@@ -99,7 +99,7 @@ def _session(content: bytes) -> Any:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - as above
         raise _RuntimeFailed(_first_line(error)) from None
 
 

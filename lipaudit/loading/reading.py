@@ -67,4 +67,5 @@ def _guess(content: bytes) -> str:
 
 
 def sha256(content: bytes) -> str:
+    """The digest that names the model in a report."""
     return hashlib.sha256(content).hexdigest()

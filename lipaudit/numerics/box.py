@@ -51,6 +51,13 @@ class Box:
         stacked = torch.stack(points)
         return Box(stacked.amin(0), stacked.amax(0))
 
+    @staticmethod
+    def around(centre: torch.Tensor, radius: torch.Tensor) -> Box:
+        """[centre - radius, centre + radius], rounded outward; infinite where either overflowed on the way."""
+        low, high = tensor_down(centre - radius), tensor_up(centre + radius)
+        known = torch.isfinite(centre) & torch.isfinite(radius)
+        return Box(torch.where(known, low, -math.inf), torch.where(known, high, math.inf))
+
     @property
     def shape(self) -> torch.Size:
         return self.lower.shape

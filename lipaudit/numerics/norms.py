@@ -37,7 +37,8 @@ class Norm(Enum):
         if flat.shape[1] == 0:
             return flat.new_zeros(len(x))
         order = {Norm.L1: 1.0, Norm.L2: 2.0, Norm.LINF: math.inf}[self]
-        return torch.linalg.vector_norm(flat, order, dim=1)
+        lengths: torch.Tensor = torch.linalg.vector_norm(flat, order, dim=1)
+        return lengths
 
     def bounds_of(self, x: torch.Tensor) -> tuple[float, float]:
         """(below, above): float64 enclosing the exact norm of one vector x of any shape.

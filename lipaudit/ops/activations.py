@@ -280,7 +280,8 @@ def swish(alpha: float) -> Scalar:
 
     def derivative(x: torch.Tensor) -> torch.Tensor:
         s = torch.sigmoid(alpha * x)
-        return s + alpha * x * s * torch.sigmoid(-alpha * x)
+        rate = s * torch.sigmoid(-alpha * x)
+        return s + torch.where(rate == 0, rate, alpha * x * rate)  # alpha x may overflow there
 
     lowest = -least / abs(alpha)
     return Scalar(

@@ -9,14 +9,14 @@ from typing import ClassVar, final
 import torch
 
 from lipaudit.linear.fuse import add, compose
-from lipaudit.linear.map import Adjoint, LinearMap, Shape
+from lipaudit.linear.map import Adjoint, Compose, LinearMap, Shape, Sum
 from lipaudit.linear.norms.operator import OperatorNorms
 from lipaudit.linear.pointwise import Diagonal
 from lipaudit.linear.selection import Selection
 from lipaudit.numerics.bound import UpperBound
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm
-from lipaudit.numerics.rounding import gamma, tensor_up, up
+from lipaudit.numerics.rounding import TINY, gamma, tensor_up, up
 from lipaudit.ops.op import Op
 
 
@@ -39,6 +39,8 @@ class Affine(Op):
             raise ValueError("the maps of an affine op share their output shape")
         if self.offset is not None and tuple(self.offset.shape) != self.out_shape:
             raise ValueError(f"an offset of shape {tuple(self.offset.shape)} for an output {self.out_shape}")
+        if self.offset_error is not None and (self.offset is None or self.offset_error.shape != self.offset.shape):
+            raise ValueError("an offset's error has its shape, and is of no use without it")
 
     @property
     def in_shapes(self) -> tuple[Shape, ...]:
@@ -64,7 +66,7 @@ class Affine(Op):
         if (ordered := self._ordered(boxes)) is not None:
             return ordered
         zeros = torch.zeros(len(boxes[0].lower), *self.out_shape, dtype=torch.float64)
-        centre, spread, size, unbounded = zeros, zeros, zeros, zeros
+        centre, spread, size, unbounded, lost = zeros, zeros, zeros, zeros, zeros
         for part, box in zip(self.maps, boxes, strict=True):
             c, r = box.centre_radius()
             infinite = torch.isinf(r)
@@ -74,16 +76,17 @@ class Affine(Op):
             if bool((r > 0).any()):
                 spread = spread + majorant.apply(torch.where(infinite, torch.zeros_like(r), r))
             if bool(infinite.any()):
-                unbounded = unbounded + majorant.apply(infinite.double())
+                # far from 1, so that no run of small weights makes it 0; an overflow to inf or NaN counts as met
+                unbounded = unbounded + majorant.apply(infinite.double() * 2.0**500)
+            lost = lost + underflow(part)
         if self.offset is not None:
             centre, size = centre + self.offset, size + self.offset.abs()
         n = max(part.roundings for part in self.maps) + len(self.maps) + 1
         # spread and size are sums of non-negative terms: exact up to the factor below, for stored weights too
-        radius = tensor_up((spread + size * gamma(n)) * up(1.0 + gamma(2 * n + 4)))
+        radius = tensor_up((spread + size * gamma(n)) * up(1.0 + gamma(2 * n + 4)) + lost)
         if self.offset_error is not None:
             radius = tensor_up(radius + self.offset_error)
-        radius = torch.where(unbounded > 0, torch.full_like(radius, math.inf), radius)
-        return Box(centre - radius, centre + radius).widened(0.0)
+        return Box.around(centre, torch.where(unbounded == 0, radius, math.inf))
 
     def _ordered(self, boxes: tuple[Box, ...]) -> Box | None:
         """Where every map only moves, adds up or scales entries one by one, ends map to ends (infinite ones too)."""
@@ -96,14 +99,16 @@ class Affine(Op):
             return Box(lower, upper)
         size = torch.zeros_like(lower)
         for part, box in zip(self.maps, boxes, strict=True):
-            magnitude = box.magnitude
-            finite = torch.where(torch.isfinite(magnitude), magnitude, torch.zeros_like(magnitude))
-            size = size + part.majorant().apply(finite)
+            # an infinite end is exact, the finite one opposite to it is rounded like any other
+            finite = [torch.where(torch.isfinite(end), end.abs(), 0.0) for end in (box.lower, box.upper)]
+            size = size + part.majorant().apply(torch.maximum(*finite))
         if self.offset is not None:
             lower, upper, size, n = lower + self.offset, upper + self.offset, size + self.offset.abs(), n + 1
         error = size * gamma(2 * n + 4)
         if self.offset_error is not None:
             error = error + self.offset_error
+        known = torch.isfinite(error)  # else a sum overflowed, and inf is not where it ends
+        lower, upper = torch.where(known, lower, -math.inf), torch.where(known, upper, math.inf)
         return Box(lower, upper).widened(0.0, tensor_up(error))
 
     def gains(self, norm: Norm, *boxes: Box) -> tuple[UpperBound, ...]:
@@ -133,7 +138,34 @@ class Affine(Op):
         own = torch.zeros_like(moved) if self.offset_error is None else self.offset_error
         reach = size + (0.0 if self.offset is None else self.offset.abs())
         error = (reach * gamma(outer.roundings + 2) + carried + own) * up(1.0 + gamma(outer.roundings + 6))
+        error = error + underflow(outer)[0]
         return Affine(maps, offset, tensor_up(error))
+
+
+def underflow(part: LinearMap) -> torch.Tensor:
+    """[1, *out_shape]: what an entry of fl(A x) may lose to products below the normal range, whatever x is.
+
+    A product that underflows is off by TINY at most, an inner product by TINY a term (a piece has at most `roundings`
+    of them); later pieces stretch that by their majorants. Counted in units of TINY, doubled for its own roundings.
+    """
+    return _terms(part) * (2.0 * TINY)
+
+
+def _terms(part: LinearMap) -> torch.Tensor:
+    match part:
+        case Compose():
+            total = torch.zeros(1, *part.in_shape, dtype=torch.float64)
+            for piece in part.maps:
+                total = piece.majorant().apply(total) + _terms(piece)
+            return total
+        case Sum():
+            return torch.stack([_terms(term) for term in part.terms]).sum(0)
+        case Adjoint(of=Compose(maps=maps)):
+            return _terms(Compose(tuple(Adjoint(piece) for piece in reversed(maps))))
+        case Adjoint(of=Sum(terms=terms)):
+            return _terms(Sum(tuple(Adjoint(term) for term in terms)))
+        case _:
+            return torch.full((1, *part.out_shape), float(part.roundings), dtype=torch.float64)
 
 
 Ends = tuple[torch.Tensor, torch.Tensor]

@@ -11,7 +11,7 @@ from lipaudit.linear.map import Shape
 from lipaudit.numerics.bound import UpperBound
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm
-from lipaudit.numerics.rounding import gamma, mul_up, sqrt_up, tensor_down, tensor_up, up
+from lipaudit.numerics.rounding import TINY, gamma, mul_up, sqrt_up, tensor_down, tensor_up, up
 from lipaudit.ops.op import Op
 
 
@@ -108,7 +108,8 @@ class Divide(Op):
         x, y = boxes
         least = torch.where(y.straddles_zero, torch.zeros_like(y.lower), torch.minimum(y.lower.abs(), y.upper.abs()))
         inverse = tensor_up(1.0 / least)
-        slope = torch.where(x.magnitude == 0, torch.zeros_like(inverse), x.magnitude * inverse * inverse)
+        slope = tensor_up(tensor_up(x.magnitude * inverse) * inverse)  # up, lest it underflows to a constant's 0
+        slope = torch.where(x.magnitude == 0, torch.zeros_like(inverse), slope)
         in_x = UpperBound(_largest(inverse), "1 / min |y|")
         return (in_x, UpperBound(mul_up(_largest(slope), up(1.0 + gamma(4))), "max |x| / min y^2"))
 
@@ -150,8 +151,8 @@ class MatMulData(Op):
         n = self.left[-1]
         centre = a @ b
         spread = (a.abs() + ra) @ rb + ra @ b.abs()
-        radius = tensor_up((spread + (a.abs() @ b.abs()) * gamma(n)) * up(1.0 + gamma(2 * n + 6)))
-        return Box(centre - radius, centre + radius).widened(0.0)
+        radius = (spread + (a.abs() @ b.abs()) * gamma(n)) * up(1.0 + gamma(2 * n + 6))
+        return Box.around(centre, tensor_up(radius + 4.0 * n * TINY))  # TINY a product, for underflow
 
     def gains(self, norm: Norm, *boxes: Box) -> tuple[UpperBound, ...]:
         a, b = (box.magnitude for box in boxes)

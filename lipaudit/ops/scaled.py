@@ -92,8 +92,8 @@ class UnitVector(Op):
 
     p: 1 or 2 (a floor is for 2 only). added: the floor is added to the length instead of bounding it from below.
     The floor meant is within 4 roundings of the stored one.
-    l2 norm: J = (1/n)(I - t xh xh') with xh = x / |x|_2, t = |x| / n in [0, 1] and n the length (n = floor, t = 0 below a
-    floor): eigenvalues 1/n and (1 - t)/n, rows at most (1/n)(1 + sqrt(d)) / 2 as in RootMeanSquare, J symmetric.
+    l2 norm: J = (1/n)(I - t xh xh') with xh = x / |x|_2, t = |x| / n in [0, 1], n the length (floor and t = 0 below
+    a floor): eigenvalues 1/n and (1 - t)/n, rows at most (1/n)(1 + sqrt(d)) / 2 as in RootMeanSquare, J symmetric.
     p = 1: J = (1/n)(I - xh s'), s the signs: columns 2 (1 - |xh_j|) / n <= 2/n; rows 1 + (d - 2)|xh_i| <= max(1, d - 1)
     over n; l2 at most the root of their product (Schur). No constant where the length may be 0.
     """

@@ -158,8 +158,7 @@ class Normalise(Op):
         reach = torch.sqrt(((r + noise * 2.0) ** 2).sum(-1, keepdim=True)) / self.least_deviation(boxes[0])
         radius = tensor_up((reach + value.abs() * gamma(self.size + 8)) * up(1.0 + gamma(self.size + 8)))
         edge = torch.full_like(value, sqrt_up(float(self.size - 1)))
-        radius = torch.where(torch.isfinite(radius), radius, edge * 4.0)
-        around = Box(value - radius, value + radius).widened(0.0)
+        around = Box.around(value, radius)
         return Box(torch.maximum(around.lower, -edge), torch.minimum(around.upper, edge))
 
     def gains(self, norm: Norm, *boxes: Box) -> tuple[UpperBound, ...]:

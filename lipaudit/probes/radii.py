@@ -6,7 +6,7 @@ import torch
 
 from lipaudit.graph.graph import Graph
 from lipaudit.numerics.rounding import tensor_down
-from lipaudit.probes.witness import values_at
+from lipaudit.probes.witness import batches, values_at
 
 
 def classification_radii(
@@ -20,8 +20,8 @@ def classification_radii(
     |x' - x| < (f_y - f_j) / pairs[y, j] for every j (Tsuzuku, Sato, Sugiyama 2018, Prop. 1, per pair).
     """
     radii, correct = [], []
-    for points, label in zip(x.split(graph.batch), labels.split(graph.batch), strict=True):
-        values = values_at(graph, points)
+    for rows in batches(graph, len(x)):
+        values, label = values_at(graph, x[rows]), labels[rows]
         low = values.lower.reshape(len(label), -1).gather(1, label[:, None])
         margin = tensor_down(low - values.upper.reshape(len(label), -1))
         margin = margin.scatter(1, label[:, None], torch.inf)  # its own class never wins against itself

@@ -26,8 +26,13 @@ class Witness:
 
 def values_at(graph: Graph, points: torch.Tensor) -> Box:
     """Boxes [B, *output_shape] around the exact values f(points), rounding of the evaluation included."""
-    parts = [evaluate(graph, Box.point(rows), _interval) for rows in points.split(graph.batch)]
+    parts = [evaluate(graph, Box.point(points[rows]), _interval) for rows in batches(graph, len(points))]
     return Box(torch.cat([part.lower for part in parts]), torch.cat([part.upper for part in parts]))
+
+
+def batches(graph: Graph, count: int) -> list[slice]:
+    """Consecutive slices of `count` samples that the graph takes at once."""
+    return [slice(start, start + graph.batch) for start in range(0, count, graph.batch)]
 
 
 def _interval(node: Node, args: tuple[Box, ...]) -> Box:
@@ -61,9 +66,7 @@ def best_witness(
     """
     x, y = _pairs(points, directions, region)
     with torch.no_grad():
-        moves = [
-            graph.forward(b) - graph.forward(a) for a, b in zip(x.split(graph.batch), y.split(graph.batch), strict=True)
-        ]
+        moves = [graph.forward(y[rows]) - graph.forward(x[rows]) for rows in batches(graph, len(x))]
     rises = norm.of(torch.cat(moves)) / norm.of(y - x)
     rises = torch.nan_to_num(rises, nan=0.0, posinf=0.0)
     # the best few of every step length, since the shortest ones look steep by rounding alone

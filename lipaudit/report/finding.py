@@ -40,7 +40,7 @@ _ALL = (
         "LIP101",
         "unsupported op",
         "error",
-        "A node on the way from the input to the audited output has no proven rule in this form, so nothing was bounded.",
+        "A node between the input and the audited output has no proven rule in this form, so nothing was bounded.",
         "Export the model without the op, audit another output with --output, or ask for the op.",
     ),
     Code(

@@ -15,7 +15,8 @@ from torch import nn
 from lipaudit.errors import InvalidInput
 from lipaudit.numerics.norms import Norm
 from lipaudit.probes import jacobian
-from lipaudit.probes.jacobian import Function, JacobianNorms, jacobian_norms
+from lipaudit.probes.jacobian import JacobianNorms, jacobian_norms
+from lipaudit.probes.products import Function
 
 Compute = Callable[..., JacobianNorms]
 functional = nn.functional
@@ -186,9 +187,7 @@ def _left_vector(fn: Function, x: torch.Tensor, norm: Norm) -> JacobianNorms:
     return _result(s[:, 0], u[:, :, 0])
 
 
-def _one_start_a_call(
-    fn: Function, x: torch.Tensor, norm: Norm, batch_size: int = 99, **_: object
-) -> JacobianNorms:
+def _one_start_a_call(fn: Function, x: torch.Tensor, norm: Norm, batch_size: int = 99, **_: object) -> JacobianNorms:
     """Start vectors drawn for the batch, and stopped early: the chunking shows."""
     found = [
         jacobian_norms(fn, part, norm, method="lanczos", tolerance=0.1, seed=batch_size).norm
@@ -215,9 +214,7 @@ def _sloppy(fn: Function, x: torch.Tensor, norm: Norm) -> JacobianNorms:
         (law_chunks_agree, Norm.L2, _one_start_a_call, "tanh"),
     ],
 )
-def test_planted_is_rejected(
-    law: Callable[..., None], norm: Norm, planted: Compute, name: str
-) -> None:
+def test_planted_is_rejected(law: Callable[..., None], norm: Norm, planted: Compute, name: str) -> None:
     with pytest.raises(AssertionError):
         law({case.name: case for case in CASES}[name], norm, planted)
 
@@ -249,9 +246,7 @@ def test_default_agrees_with_explicit_where_it_is_lanczos() -> None:
 
 def test_same_call_same_bits_and_seed_fixes_the_sign() -> None:
     x = _points(3, 12)
-    first, again, other = (
-        jacobian_norms(MLP, x, Norm.L2, directions=True, seed=seed) for seed in (0, 0, 4)
-    )
+    first, again, other = (jacobian_norms(MLP, x, Norm.L2, directions=True, seed=seed) for seed in (0, 0, 4))
     assert first.direction is not None
     assert again.direction is not None
     assert other.direction is not None
@@ -264,9 +259,7 @@ def test_slow_samples_have_a_second_round(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(jacobian, "_STEPS", 3)
     seen: list[int] = []
     x = torch.cat([torch.zeros(2, 9).double(), _points(3, 9)])
-    found = jacobian_norms(
-        lambda x: (x.tanh() ** 2).cumsum(1), x, Norm.L2, method="lanczos", progress=seen.append
-    )
+    found = jacobian_norms(lambda x: (x.tanh() ** 2).cumsum(1), x, Norm.L2, method="lanczos", progress=seen.append)
     case = Case("", lambda x: (x.tanh() ** 2).cumsum(1), x)
     torch.testing.assert_close(found.norm, torch.linalg.svdvals(_dense(case))[:, 0])
     assert seen == [2, 5]
@@ -301,9 +294,7 @@ def test_memory_bounds_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("norm", "compute"), WAYS, ids=WAY_IDS)
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
-def test_a_jacobian_that_is_not_finite_is_refused(
-    norm: Norm, compute: Compute, value: float
-) -> None:
+def test_a_jacobian_that_is_not_finite_is_refused(norm: Norm, compute: Compute, value: float) -> None:
     x = _points(6, 12)
     x[3:5, 0] = value
     for size in (1, 6):

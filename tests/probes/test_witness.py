@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 import torch
@@ -23,8 +24,9 @@ from lipaudit.probes.witness import best_witness, slopes_below, values_at
 def chain(seed: int, *sizes: int) -> tuple[Graph, list[torch.Tensor]]:
     """A ReLU network with dyadic weights and no bias, and its weights."""
     generator = torch.Generator().manual_seed(seed)
-    nodes, weights = [], []
-    for place, (n, m) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    nodes: list[Node] = []
+    weights: list[torch.Tensor] = []
+    for place, (n, m) in enumerate(pairwise(sizes)):
         weight = torch.randint(-8, 9, (m, n), generator=generator).double() / 8
         weights.append(weight)
         if place:
@@ -38,7 +40,8 @@ def exactly(weights: list[torch.Tensor], x: torch.Tensor) -> list[Fraction]:
     for place, weight in enumerate(weights):
         if place:
             values = [max(v, Fraction(0)) for v in values]
-        values = [sum((Fraction(float(w)) * v for w, v in zip(row, values, strict=True)), Fraction(0)) for row in weight]
+        products = [[Fraction(float(w)) * v for w, v in zip(row, values, strict=True)] for row in weight]
+        values = [sum(row, Fraction(0)) for row in products]
     return values
 
 

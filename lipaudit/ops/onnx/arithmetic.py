@@ -25,7 +25,8 @@ _BINARY = (1, 6, 7, 13, 14)
 def _operands(node: RawNode, axis: int | None, broadcast: int) -> tuple[Value, Value, Shape]:
     """Both arguments and their common shape. Before revision 7 the second is aligned at `axis`."""
     a, b = node.args[0], node.args[1]
-    assert a is not None and b is not None
+    assert a is not None
+    assert b is not None
     if node.version < 7 and axis is not None and isinstance(b, Constant):
         missing = len(a.shape) - axis - len(b.shape)
         b = Constant(b.value.reshape(*b.value.shape, *[1] * missing))
@@ -75,6 +76,10 @@ def _sub(
 @onnx_op("Sum", versions=(1, 6, 8, 13))
 def _variadic_sum(node: RawNode, *, consumed_inputs: list[int] | None = None) -> Data:
     """sum of the arguments' constants, or their joint norm"""
+    return _total(node)
+
+
+def _total(node: RawNode) -> Data:
     values = [arg for arg in node.args if arg is not None]
     return _sum(node, [(v, 1.0) for v in values], tuple(broadcast_shapes(*(v.shape for v in values))))
 
@@ -82,7 +87,7 @@ def _variadic_sum(node: RawNode, *, consumed_inputs: list[int] | None = None) ->
 @onnx_op("Mean", versions=(1, 6, 8, 13))
 def _variadic_mean(node: RawNode, *, consumed_inputs: list[int] | None = None) -> Data:
     """mean of the arguments' constants, or their joint norm"""
-    total = _variadic_sum(node)
+    total = _total(node)
     return _scaled(node, total, torch.tensor(1.0 / len(node.args), dtype=torch.float64), total.shape, 1)
 
 
@@ -104,7 +109,8 @@ def _mul(
             return node.emit(Elementwise(functions.power(2.0), a.shape), a)
         return node.emit(Multiply(shape), node.broadcast(a, shape), node.broadcast(b, shape))
     data, constant = (a, b) if isinstance(a, Data) else (b, a)
-    assert isinstance(data, Data) and isinstance(constant, Constant)
+    assert isinstance(data, Data)
+    assert isinstance(constant, Constant)
     return _scaled(node, data, constant.value, shape)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from numpy import broadcast_shapes
 
 from lipaudit.errors import Unsupported
 from lipaudit.linear.map import Adjoint, LinearMap, Shape
@@ -150,7 +151,7 @@ def _where(node: RawNode) -> Data:
     """1 for each choice of a constant condition; a condition that depends on the input jumps"""
     condition = node.constant(0, "condition")
     a, b = _argument(node, 1, "first choice"), _argument(node, 2, "second choice")
-    shape: Shape = tuple(torch.broadcast_shapes(tuple(condition.shape), a.shape, b.shape))
+    shape: Shape = tuple(broadcast_shapes(condition.shape, a.shape, b.shape))
     chosen = (condition != 0).expand(shape)
     return _joined(node, [(a, _masked(a.shape, chosen)), (b, _masked(b.shape, ~chosen))])
 

@@ -95,10 +95,7 @@ def _squeeze(node: RawNode, *, axes: list[int] | None = None) -> Data:
     """1"""
     x, chosen = node.data(), _axes(node, axes, 13)
     rank = len(x.shape)
-    if chosen is None:
-        drop = {axis for axis, n in enumerate(x.shape) if n == 1}
-    else:
-        drop = {axis % rank for axis in chosen}
+    drop = {axis % rank for axis in (chosen if chosen is not None else [a for a, n in enumerate(x.shape) if n == 1])}
     if any(x.shape[axis] != 1 for axis in drop):
         raise Unsupported(f"an axis of {list(x.shape)} that is not 1 cannot be squeezed")
     return node.reshape(x, [n for axis, n in enumerate(x.shape) if axis not in drop])
@@ -165,11 +162,8 @@ def _split(
         sizes = [each] * (parts - 1) + [x.shape[along] - each * (parts - 1)]
     if sum(sizes) != x.shape[along] or min(sizes) < 0:
         raise Unsupported(f"the parts {sizes} do not make up {x.shape[along]}")
-    starts = [sum(sizes[:place]) for place in range(len(sizes))]
-    return tuple(
-        node.pick(x, lambda places, s=start, n=size: places.narrow(along, s, n))
-        for start, size in zip(starts, sizes, strict=True)
-    )
+    places = torch.arange(math.prod(x.shape)).reshape(x.shape)
+    return tuple(node.affine(Selection.of(x.shape, part), x) for part in torch.split(places, sizes, along))
 
 
 @onnx_op("Slice", versions=(1, 10, 11, 13))
@@ -277,9 +271,10 @@ def _depth_to_space(node: RawNode, *, blocksize: int, mode: str = "DCR") -> Data
     b = blocksize
     if mode not in ("DCR", "CRD"):
         raise Unsupported(f"mode {mode!r} is not known")
-    if mode == "DCR":
-        return node.pick(x, lambda p: p.reshape(n, b, b, c // b**2, h, w).permute(0, 3, 4, 1, 5, 2).reshape(n, c // b**2, h * b, w * b))  # fmt: skip
-    return node.pick(x, lambda p: p.reshape(n, c // b**2, b, b, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, c // b**2, h * b, w * b))  # fmt: skip
+    split = (n, b, b, c // b**2, h, w) if mode == "DCR" else (n, c // b**2, b, b, h, w)
+    order = (0, 3, 4, 1, 5, 2) if mode == "DCR" else (0, 1, 4, 2, 5, 3)
+    target = (n, c // b**2, h * b, w * b)
+    return node.pick(x, lambda places: places.reshape(split).permute(order).reshape(target))
 
 
 @onnx_op("SpaceToDepth", versions=(1, 13, 28))
@@ -291,4 +286,5 @@ def _space_to_depth(node: RawNode, *, blocksize: int, mode: str = "DCR") -> Data
     order = {"DCR": (0, 3, 5, 1, 2, 4), "CRD": (0, 1, 3, 5, 2, 4)}
     if mode not in order:
         raise Unsupported(f"mode {mode!r} is not known")
-    return node.pick(x, lambda p: p.reshape(n, c, h // b, b, w // b, b).permute(order[mode]).reshape(n, c * b * b, h // b, w // b))  # fmt: skip
+    split, target = (n, c, h // b, b, w // b, b), (n, c * b * b, h // b, w // b)
+    return node.pick(x, lambda places: places.reshape(split).permute(order[mode]).reshape(target))
