@@ -6,6 +6,7 @@ import io
 import math
 import zipfile
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -156,7 +157,7 @@ def _npy(content: bytes, what: str) -> np.ndarray:
     try:
         version = np.lib.format.read_magic(stream)
         shape, fortran, dtype = readers[version](stream, max_header_size=10_000)
-    except (ValueError, EOFError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
+    except (ValueError, EOFError, SyntaxError, TokenError, TypeError, KeyError, MemoryError, RecursionError):
         raise InvalidInput(f"{what} is no .npy data") from None
     if dtype.kind not in _KINDS:
         held = "objects (a pickle), which are never read" if dtype.hasobject else f"{dtype}, not real numbers"

@@ -157,7 +157,7 @@ class Builder:
             raise Unsupported("it holds a graph of its own (control flow), which is not read")
         if proto.op_type == "Constant":
             return [self._constant_node(proto, name)]
-        if proto.op_type in ("Shape", "Size") and isinstance(args[0], Data):
+        if proto.op_type in ("Shape", "Size", "EyeLike") and isinstance(args[0], Data):
             return evaluate(proto, [_placeholder(args[0])], self.opset, 1)
         if proto.op_type == "CastLike" and isinstance(args[0], Constant):
             return [self._cast_like(args[0], args[1])]
@@ -241,6 +241,8 @@ def _attribute(attribute: onnx.AttributeProto) -> Any:
         return value
     if attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
         return list(value)
+    if attribute.type == onnx.AttributeProto.STRINGS:
+        return [item.decode("utf-8", "replace") for item in value]
     raise Unsupported(f"attribute {attribute.name!r} is of a type that is not supported")
 
 

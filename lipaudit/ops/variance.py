@@ -33,6 +33,7 @@ def least_variance(box: Box) -> torch.Tensor:
     reach = (above + below).sum(-1)
     drop = 2.0 * (above - below).sum(-1).abs() * (b - a) + 8.0 * error * reach * width
     least = ((above * above + below * below).sum(-1) * (1.0 - error) - drop * 1.01) / size * (1.0 - 4e-16)
+    least = torch.nan_to_num(least, nan=0.0, posinf=1e300)  # where a square overflowed, the variance is above that
     return torch.where(apart, least.clamp(min=0.0), torch.zeros_like(least))
 
 

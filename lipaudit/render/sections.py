@@ -136,11 +136,10 @@ def _samples(report: AuditReport) -> Table:
     title = f"Jacobian norms ({words.norms(report.problem)}), numeric: float64 values without a proof"
     if not len(samples.values):
         return Table(title, ("", ""), ((Cell("samples"), Cell("0", "warn")),))
-    shares = {"min": 0.0, "p5": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
     rows = [(Cell("samples"), Cell(str(len(samples.values))), Cell(samples.source, "name"))]
-    for name, share in shares.items():
+    for name, value in words.quantiles(samples).items():
         note = f"sample {samples.argmax}" if name == "max" else ""
-        rows.append((Cell(name), Cell(numbers.nearest(samples.quantile(share)), "strong"), Cell(note)))
+        rows.append((Cell(name), Cell(numbers.nearest(value), "strong"), Cell(note)))
     return Table(title, ("", "", ""), tuple(rows), frozenset({1}))
 
 

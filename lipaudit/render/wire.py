@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from lipaudit.numerics.bound import LowerBound, UpperBound
+from lipaudit.render.words import quantiles
 from lipaudit.report.report import Model, Problem, Radii, Samples, Tensor
 
 Json = dict[str, object]
@@ -81,8 +82,7 @@ def samples_json(samples: Samples) -> Json:
     """The distribution and every sample; null where there is none."""
     norm: Json = dict.fromkeys(("min", "p5", "median", "p95", "max", "argmax"))
     if len(samples.values):
-        shares = {"min": 0.0, "p5": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
-        norm = {name: number(samples.quantile(share)) for name, share in shares.items()}
+        norm = {name: number(value) for name, value in quantiles(samples).items()}
         norm["argmax"] = samples.argmax
     return {
         "count": len(samples.values),

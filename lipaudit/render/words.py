@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import final
 
+import numpy as np
+
 from lipaudit.render import numbers
 from lipaudit.render.safe import safe
 from lipaudit.report.report import AuditReport, Problem, Radii, Samples, Tensor
@@ -91,10 +93,19 @@ def _why_unbounded(report: AuditReport) -> str:
     return "every method declined" if report.methods else "none was computed"
 
 
+def quantiles(samples: Samples) -> dict[str, float]:
+    """min, p5, median, p95 and max of at least one sample; NaN where a sample is not finite."""
+    shares = {"min": 0.0, "p5": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
+    if not np.all(np.isfinite(samples.values)):
+        return dict.fromkeys(shares, float("nan"))
+    return {name: samples.quantile(share) for name, share in shares.items()}
+
+
 def _sampled(samples: Samples) -> str:
     if not len(samples.values):
         return "no samples"
-    median, high = numbers.nearest(samples.quantile(0.5)), numbers.nearest(samples.quantile(1.0))
+    found = quantiles(samples)
+    median, high = numbers.nearest(found["median"]), numbers.nearest(found["max"])
     return f"Jacobian norm at {len(samples.values)} samples: median {median}, max {high} (numeric)"
 
 

@@ -212,12 +212,12 @@ def gains_cover_slopes(op: Op, boxes: Boxes, seed: int = 0) -> None:
 
 
 def smaller_box_is_no_worse(op: Op, boxes: Boxes, inner: Boxes) -> None:
-    """Inside a box: ranges inside, gains at most; up to rounding."""
+    """Inside a box: ranges inside, gains at most; up to rounding, and as long as no square overflows."""
     outer_range, inner_range = op.interval(*boxes), op.interval(*inner)
-    finite = torch.where(torch.isfinite(outer_range.magnitude), outer_range.magnitude, 1.0)
-    # a range is centre and radius of the arguments: rounding is relative to the largest of them all
-    largest = max((float(b.magnitude[torch.isfinite(b.magnitude)].max()) for b in boxes if bool(torch.isfinite(b.magnitude).any())), default=1.0)
-    slack = 1e-9 * (1.0 + finite + finite.amax()) + 1e-9 * largest
+    largest = _largest(outer_range, inner_range, *boxes, *inner)
+    if largest > 1e150:
+        return
+    slack = 1e-9 * (1.0 + largest)  # a range is centre and radius of all its arguments
     assert bool((inner_range.lower >= outer_range.lower - slack).all())
     assert bool((inner_range.upper <= outer_range.upper + slack).all())
     for norm in Norm:
@@ -225,6 +225,11 @@ def smaller_box_is_no_worse(op: Op, boxes: Boxes, inner: Boxes) -> None:
             assert small.value <= large.value * (1 + RELATIVE) + 1e-300
         small, large = op.joint_gain(norm, *inner), op.joint_gain(norm, *boxes)
         assert small.value <= large.value * (1 + RELATIVE) + 1e-300
+
+
+def _largest(*boxes: Box) -> float:
+    ends = torch.cat([end.reshape(-1) for box in boxes for end in (box.lower, box.upper)])
+    return float(ends[torch.isfinite(ends)].abs().amax()) if bool(torch.isfinite(ends).any()) else 0.0
 
 
 def shrink(box: Box, seed: int) -> Box:

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import final
 
 import torch
 
 from lipaudit.errors import Unsupported
-from lipaudit.linear.dense import Dense
 from lipaudit.linear.map import LinearMap, Shape
-from lipaudit.linear.pointwise import Diagonal
 from lipaudit.linear.selection import NOTHING, Selection
 from lipaudit.ops import activations
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.bilinear import Multiply
 from lipaudit.ops.elementwise import Elementwise
-from lipaudit.ops.registry import Constant, Data, RawNode, Value, float32, onnx_op
+from lipaudit.ops.onnx.cells import Cell
+from lipaudit.ops.registry import Constant, Data, RawNode, Value, onnx_op
 from lipaudit.ops.scalar import Scalar
 
 MOST_STEPS = 2048
@@ -37,82 +34,8 @@ _FUNCTIONS: dict[str, Callable[[], Scalar]] = {
 }
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    """One direction of one layer. Weights [gates * hidden, ...]; every tensor of a step has the shape [batch, hidden]."""
-
-    node: RawNode
-    input_weight: torch.Tensor
-    hidden_weight: torch.Tensor
-    input_bias: torch.Tensor
-    hidden_bias: torch.Tensor
-    peepholes: torch.Tensor | None
-    functions: tuple[Scalar, ...]
-    clip: float | None
-    batch: int
-
-    @property
-    def hidden(self) -> int:
-        return self.hidden_weight.shape[1]
-
-    @property
-    def shape(self) -> Shape:
-        return (self.batch, self.hidden)
-
-    def rows(self, matrix: torch.Tensor, gate: int) -> torch.Tensor:
-        return matrix[gate * self.hidden : (gate + 1) * self.hidden]
-
-    def gate(self, gate: int, function: Scalar, x: Data, h: Value | None, cell: Value | None = None, peep: int = 0) -> Data:
-        """function(W x + R h + P c + biases) for one gate."""
-        bias = self.rows(self.input_bias, gate) + self.rows(self.hidden_bias, gate)
-        size = self.rows(self.input_bias, gate).abs() + self.rows(self.hidden_bias, gate).abs()
-        terms: list[tuple[Value, LinearMap]] = [(x, self._dense(self.rows(self.input_weight, gate)))]
-        if h is not None:
-            terms.append((h, self._dense(self.rows(self.hidden_weight, gate))))
-        if cell is not None and self.peepholes is not None:
-            terms.append((cell, Diagonal(self.rows(self.peepholes, peep), self.shape)))
-        return self.activated(function, self.sum(terms, bias, size))
-
-    def activated(self, function: Scalar, x: Data) -> Data:
-        if self.clip is not None:
-            x = self.node.emit(Elementwise(activations.clip(-self.clip, self.clip), x.shape), x)
-        return self.node.emit(Elementwise(function, x.shape), x)
-
-    def _dense(self, weight: torch.Tensor) -> Dense:
-        return Dense(weight, (self.batch,), 1, (self.batch, weight.shape[1]), (self.batch, weight.shape[0]))
-
-    def sum(self, terms: list[tuple[Value, LinearMap]], bias: torch.Tensor, size: torch.Tensor) -> Data:
-        """The sum of maps of values (constant ones go into the offset) and a bias, which carries one rounding of size."""
-        offset = bias.expand(self.shape)
-        error = size.expand(self.shape) * 2.0**-52
-        for value, part in terms:
-            if isinstance(value, Constant):
-                still = value.value.double()
-                offset = offset + part.apply(still.unsqueeze(0))[0]
-                reach = part.majorant().apply(still.abs().unsqueeze(0))[0]
-                error = (error + (reach + offset.abs()) * (2.0**-52 * (part.roundings + 4))) * (1.0 + 1e-15)
-        maps = tuple(part for value, part in terms if isinstance(value, Data))
-        data = [value for value, _ in terms if isinstance(value, Data)]
-        return self.node.emit(Affine(maps, offset.contiguous(), error.contiguous()), *data)
-
-    def times(self, a: Data, b: Value) -> Data:
-        if isinstance(b, Data):
-            return self.node.emit(Multiply(self.shape), a, b)
-        return self.node.affine(Diagonal(b.value.double(), self.shape), a)
-
-    def plus(self, *terms: Data) -> Data:
-        same = Selection.reshape(self.shape, self.shape)
-        return self.node.emit(Affine((same,) * len(terms)), *terms)
-
-    def complement(self, gate: Data) -> Data:
-        """1 - gate."""
-        minus = Diagonal(torch.tensor(-1.0, dtype=torch.float64), self.shape)
-        return self.node.affine(minus, gate, torch.ones(self.shape, dtype=torch.float64))
-
-
 State = tuple[Value, Value]
-Step = Callable[[_Cell, Data, State], tuple[Data, State]]
+Step = Callable[[Cell, Data, State], tuple[Data, State]]
 
 
 @onnx_op("RNN", versions=(1, 7, 14, 22))
@@ -130,12 +53,12 @@ def _rnn(
 ) -> tuple[Data, ...]:
     """unrolled: certified norms of W and R, once a step"""
 
-    def step(cell: _Cell, x: Data, state: State) -> tuple[Data, State]:
+    def step(cell: Cell, x: Data, state: State) -> tuple[Data, State]:
         h = cell.gate(0, cell.functions[0], x, state[0])
         return h, (h, h)
 
-    _plain(activation_alpha, activation_beta)
-    return _unrolled(node, step, ("tanh",), activations, clip, direction, layout)[:2]
+    _plain(activation_alpha, activation_beta, clip)
+    return _unrolled(node, step, ("tanh",), activations, direction, layout)[:2]
 
 
 @onnx_op("GRU", versions=(1, 3, 7, 14, 22))
@@ -154,7 +77,7 @@ def _gru(
 ) -> tuple[Data, ...]:
     """unrolled: certified norms of W and R, gates and states bounded by 1"""
 
-    def step(cell: _Cell, x: Data, state: State) -> tuple[Data, State]:
+    def step(cell: Cell, x: Data, state: State) -> tuple[Data, State]:
         sigma, squash = cell.functions
         h = state[0]
         z, r = cell.gate(0, sigma, x, h), cell.gate(1, sigma, x, h)
@@ -162,28 +85,22 @@ def _gru(
         new = cell.plus(cell.times(cell.complement(z), n), cell.times(z, h))
         return new, (new, new)
 
-    _plain(activation_alpha, activation_beta)
-    return _unrolled(node, step, ("sigmoid", "tanh"), activations, clip, direction, layout)[:2]
+    _plain(activation_alpha, activation_beta, clip)
+    return _unrolled(node, step, ("sigmoid", "tanh"), activations, direction, layout)[:2]
 
 
-def _candidate(cell: _Cell, squash: Scalar, x: Data, h: Value, r: Data, before: bool) -> Data:
+def _candidate(cell: Cell, squash: Scalar, x: Data, h: Value, r: Data, before: bool) -> Data:
     """g(W x + R (r h) + biases), or with linear_before_reset g(W x + b_W + r (R h + b_R))."""
     w, u = cell.rows(cell.input_weight, 2), cell.rows(cell.hidden_weight, 2)
     b, c = cell.rows(cell.input_bias, 2), cell.rows(cell.hidden_bias, 2)
     same = Selection.reshape(cell.shape, cell.shape)
     if not before:
-        pre = cell.sum([(x, cell._dense(w)), (cell.times(r, h), cell._dense(u))], b + c, b.abs() + c.abs())
-        return cell.activated(squash, pre)
-    inner: Value
-    if isinstance(h, Constant):
-        # one rounded constant [batch, hidden]: kept as a map of the gate, whose scale says how far it is off
-        exact = h.value.double() @ u.T + c
-        reach = h.value.double().abs() @ u.abs().T + c.abs()
-        gated = cell.sum([(r, Diagonal(exact, cell.shape))], torch.zeros(()).double(), reach * (u.shape[1] + 4.0))
-    else:
-        inner = cell.sum([(h, cell._dense(u))], c, torch.zeros_like(c))
-        gated = cell.times(r, inner)
-    return cell.activated(squash, cell.sum([(x, cell._dense(w)), (gated, same)], b, torch.zeros_like(b)))
+        pre = cell.sum([(x, cell.dense(w)), (cell.times(r, h), cell.dense(u))], b + c, b.abs() + c.abs())
+        return cell.apply(squash, pre)
+    inner: list[tuple[Value, LinearMap]] = [(h, cell.dense(u))]
+    still = isinstance(h, Constant)
+    gated = cell.times(r, cell.constant(x, inner, c) if still else cell.sum(inner, c, torch.zeros_like(c)))
+    return cell.apply(squash, cell.sum([(x, cell.dense(w)), (gated, same)], b, torch.zeros_like(b)))
 
 
 @onnx_op("LSTM", versions=(1, 7, 14, 22))
@@ -202,7 +119,7 @@ def _lstm(
 ) -> tuple[Data, ...]:
     """unrolled: certified norms of W and R, gates bounded by 1, |c_t| by |c_0| + t"""
 
-    def step(cell: _Cell, x: Data, state: State) -> tuple[Data, State]:
+    def step(cell: Cell, x: Data, state: State) -> tuple[Data, State]:
         sigma, squash, last = cell.functions
         h, c = state
         i = cell.gate(0, sigma, x, h, c, 0)
@@ -213,13 +130,15 @@ def _lstm(
         out = cell.node.emit(Multiply(cell.shape), o, cell.node.emit(Elementwise(last, cell.shape), new))
         return out, (out, new)
 
-    _plain(activation_alpha, activation_beta)
-    return _unrolled(node, step, ("sigmoid", "tanh", "tanh"), activations, clip, direction, layout)
+    _plain(activation_alpha, activation_beta, clip)
+    return _unrolled(node, step, ("sigmoid", "tanh", "tanh"), activations, direction, layout)
 
 
-def _plain(alpha: list[float] | None, beta: list[float] | None) -> None:
+def _plain(alpha: list[float] | None, beta: list[float] | None, clip: float | None) -> None:
     if alpha or beta:
         raise Unsupported("parameters of its activations are not supported")
+    if clip:
+        raise Unsupported("clipping the inputs of its activations is not supported")
 
 
 def _unrolled(
@@ -227,7 +146,6 @@ def _unrolled(
     step: Step,
     default: tuple[str, ...],
     named: list[str] | None,
-    clip: float | None,
     direction: str,
     layout: int,
 ) -> tuple[Data, ...]:
@@ -249,7 +167,7 @@ def _unrolled(
     outputs: list[list[Data]] = []
     finals: list[State] = []
     for place in range(count):
-        cell = _cell(node, place, functions[place], clip, batch, len(default))
+        cell = _cell(node, place, functions[place], batch, len(default))
         backward = direction == "reverse" or place == 1
         state = (_initial(node, 5, place, cell, layout), _initial(node, 6, place, cell, layout))
         steps: list[Data] = []
@@ -284,16 +202,15 @@ def _functions(named: list[str] | None, default: tuple[str, ...], count: int) ->
     return [tuple(_FUNCTIONS[name]() for name in names[place * size : (place + 1) * size]) for place in range(count)]
 
 
-def _cell(node: RawNode, place: int, functions: tuple[Scalar, ...], clip: float | None, batch: int, kinds: int) -> _Cell:
+def _cell(node: RawNode, place: int, functions: tuple[Scalar, ...], batch: int, kinds: int) -> Cell:
     w, r = node.constant(1, "input weight").double()[place], node.constant(2, "recurrent weight").double()[place]
     bias, peep = node.optional(3, "bias"), node.optional(7, "peephole weight") if kinds == 3 else None
     both = torch.zeros(2 * len(w), dtype=torch.float64) if bias is None else bias.double()[place]
-    limit = None if clip is None or float32(clip) <= 0.0 else float32(clip)
     holes = None if peep is None else peep.double()[place]
-    return _Cell(node, w, r, both[: len(w)], both[len(w) :], holes, functions, limit, batch)
+    return Cell(node, w, r, both[: len(w)], both[len(w) :], holes, functions, batch)
 
 
-def _initial(node: RawNode, at: int, place: int, cell: _Cell, layout: int) -> Value:
+def _initial(node: RawNode, at: int, place: int, cell: Cell, layout: int) -> Value:
     """The first state of one direction, [batch, hidden]; 0 where it is left out."""
     value = node.arg(at)
     if value is None:

@@ -1,0 +1,129 @@
+"""Reports made by hand, so that what prints and what judges is tested without a model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from lipaudit.numerics.bound import LowerBound, UpperBound
+from lipaudit.report.finding import Finding
+from lipaudit.report.report import (
+    Attained,
+    AuditReport,
+    Layer,
+    Method,
+    Model,
+    Parity,
+    Problem,
+    Radii,
+    Region,
+    RuleResult,
+    Run,
+    Samples,
+    Tensor,
+)
+
+
+def up(value: float) -> UpperBound:
+    return UpperBound(value, "test")
+
+
+def method(value: float, name: str = "product", label: str = "product of layer gains") -> Method:
+    return Method(name, label, 0.01, up(value))
+
+
+def attained(value: float) -> Attained:
+    witness = np.zeros(2)
+    return Attained("ascent", "Jacobian ascent, witness kept", 1.9, LowerBound(value, "witness"), witness, witness + 1)
+
+
+MODEL = Model(
+    "digits.onnx",
+    "ab" * 32,
+    20,
+    (Tensor("input", (1, 64), "float32"),),
+    (Tensor("output", (1, 10), "float32"),),
+    Parity(4, 1.1e-6, 1e-4),
+)
+
+BOUND = AuditReport(
+    "bound",
+    MODEL,
+    Problem("l2", "l2", Region("box", 0.0, 16.0, "0,16"), "raw input units", "input[1, 64] -> output[1, 10]"),
+    Run(2.3, 0, {"python": "3.11", "lipaudit": "0.1.0"}),
+    layers=(
+        Layer("preprocess", "Div", ("preprocess",), "16", up(0.0625)),
+        Layer("/0/Gemm", "Gemm", ("/0/Gemm",), "64->96", up(7.32119)),
+        Layer("/1/Relu", "Relu", ("/1/Relu",), "", up(1.0)),
+        Layer("/2/Gemm", "Gemm", ("/2/Gemm", "/3/Mul"), "96->10", up(4.2)),
+    ),
+    methods=(
+        method(5.2476),
+        method(4.4466, "recursion", "ellipsoid recursion"),
+        Method("sdp", "semidefinite programme", 0.0, None, "a Softmax stands between two layers"),
+    ),
+    upper=method(4.4466, "recursion", "ellipsoid recursion"),
+    lower=attained(3.7989),
+    assumptions=("input input: the open axes batch are 1 (one sample)",),
+)
+
+INFINITE = replace(
+    BOUND,
+    methods=(method(math.inf),),
+    upper=method(math.inf),
+    findings=(Finding("LIP110", "/4/Softmax", "its input is not bounded", "Softmax"),),
+)
+
+LOCAL = replace(
+    BOUND,
+    command="local",
+    layers=(),
+    methods=(),
+    upper=None,
+    lower=None,
+    samples=Samples("val.npz:x", np.linspace(1.0, 3.0, 101)),
+)
+
+_RADII = np.linspace(0.0, 1.0, 100)
+CERTIFY = replace(
+    BOUND,
+    command="certify",
+    layers=(),
+    lower=None,
+    radii=Radii("val.npz:x", np.where(np.arange(100) < 4, 0.0, _RADII), np.arange(100) >= 4, (3.0, 4.0), "pairwise"),
+    certified_at=(0.1, 0.25),
+    findings=(Finding("LIP301", "val.npz:x", "4 of 100 samples"),),
+)
+
+REFUSED = AuditReport(
+    "bound",
+    Model("bad.onnx", "", 0, (), (), None),
+    Problem("l2", "l2", None, "model input units", ""),
+    Run(0.0, 0, {}),
+    findings=(Finding("LIP101", "/e", "no rule", "Einsum"), Finding("LIP101", "/n", "no rule", "NonZero")),
+)
+
+GATE = replace(
+    BOUND,
+    command="gate",
+    rules=(
+        RuleResult("global", "digits.onnx", 4.4466, 5.0, "pass"),
+        RuleResult("layer:/0/Gemm", "digits.onnx", 7.32119, 7.0, "fail"),
+        RuleResult("certified@0.25", "digits.onnx", None, 0.9, "inconclusive", "the policy gives no inputs"),
+    ),
+    verdict="fail",
+)
+
+GROUP = replace(GATE, layers=(), methods=(), upper=None, lower=None, parts=(GATE, replace(REFUSED, command="gate")))
+
+ALL = {
+    "bound": BOUND,
+    "infinite": INFINITE,
+    "local": LOCAL,
+    "certify": CERTIFY,
+    "refused": REFUSED,
+    "gate": GATE,
+    "group": GROUP,
+}
