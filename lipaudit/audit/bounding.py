@@ -54,7 +54,7 @@ def bound(
     """
     target = subject(model, settings)
     problem = Problem.over(target.simplified, settings.norm, target.region, settings.budget)
-    chosen = (*_chosen(settings.methods, settings.norm), *engines)
+    chosen = (*engines_for(settings.norm, settings.methods), *engines)
     outcomes = []
     for place, engine in enumerate(chosen):
         _tell(progress, f"upper bound: {engine.label}", place, len(chosen) + 1)
@@ -70,14 +70,15 @@ def _tell(progress: Progress | None, what: str, done: int, total: int) -> None:
         progress(what, done, total)
 
 
-def _chosen(names: tuple[str, ...], norm: Norm) -> tuple[Engine, ...]:
+def engines_for(norm: Norm, names: tuple[str, ...] = ()) -> tuple[Engine, ...]:
+    """The named engines, or all that have something to say in the norm. Raises UsageError for an unknown name."""
     known = {engine.name: engine for engine in ENGINES}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(f"--method {unknown[0]!r} is not known (known: auto, {', '.join(known)})")
     if names:
         return tuple(known[name] for name in names)
-    return tuple(engine for engine in ENGINES if norm is not Norm.L2 or not isinstance(engine, Converted))
+    return tuple(engine for engine in ENGINES if norm in engine.norms)
 
 
 def attained(target: Subject, starts: torch.Tensor | None = None, seconds: float = SEARCH_SECONDS) -> Attained | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from lipaudit.audit.bounding import engines_for
 from lipaudit.audit.settings import Progress, Settings
 from lipaudit.audit.subject import (
     Subject,
@@ -20,18 +23,22 @@ from lipaudit.audit.subject import (
     run_facts,
     subject,
 )
-from lipaudit.engines.layer_product import LayerProduct, constants
-from lipaudit.engines.pairwise import pairwise_constants
+from lipaudit.engines.engine import run
+from lipaudit.engines.layer_product import constants
+from lipaudit.engines.pairwise import difference_norm, pairwise_constants
 from lipaudit.errors import InvalidInput, UsageError
 from lipaudit.graph.graph import Graph, prune
 from lipaudit.graph.problem import Problem
+from lipaudit.linear.selection import Selection
+from lipaudit.numerics.norms import Norm
+from lipaudit.numerics.rounding import mul_up, sqrt_up, tensor_up
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.smooth import LogSoftmax, Softmax
 from lipaudit.probes.radii import classification_radii, regression_radius
 from lipaudit.report.finding import Finding
 from lipaudit.report.report import AuditReport, Method, Radii
 
-LABEL = "pairwise product of layer gains"
+LABEL = "margin over the constant of each pair of logits"
 
 
 def certify(
@@ -114,15 +121,40 @@ def _classification(
         )
     wanted = _class_labels(labels, len(points), count, source)
     problem = Problem.over(logits, target.settings.norm, target.region, target.settings.budget)
-    started = time.monotonic()
-    values = constants(problem)
-    pairs = pairwise_constants(problem, values)
-    seconds = time.monotonic() - started
+    pairs, method = _pairs(problem)
     radii, correct = classification_radii(without_softmax(target.graph), pairs, points, wanted)
     off = pairs[~torch.eye(count, dtype=torch.bool)]
     spread = (float(off.min()), float(off.max()))
-    method = Method(LayerProduct.name, "product of layer gains, of the logits", seconds, values[logits.output])
     return Radii(source, radii.numpy(), correct.numpy(), spread, LABEL), method
+
+
+def _pairs(problem: Problem) -> tuple[torch.Tensor, Method]:
+    """The constants of all differences of two logits, the smallest of every valid bound, and the logits' own."""
+    started = time.monotonic()
+    norm = problem.norm
+    pairs = pairwise_constants(problem, constants(problem))
+    if norm is not Norm.L2:
+        # a gradient g has |g|_1 <= sqrt(n) |g|_2 (linf in) and |g|_inf <= |g|_2 (l1 in)
+        inside = replace(problem, norm=Norm.L2)
+        size = math.prod(problem.graph.input_shape)
+        factor = sqrt_up(float(size)) if norm is Norm.LINF else 1.0
+        pairs = torch.minimum(pairs, tensor_up(pairwise_constants(inside, constants(inside)) * factor))
+    best = best_upper(problem)
+    if best.bound is not None and best.bound.finite:
+        whole = torch.full_like(pairs, mul_up(difference_norm(norm), best.bound.value)).fill_diagonal_(0.0)
+        pairs = torch.minimum(pairs, whole)
+    return pairs, replace(best, label=f"{best.label}, of the logits", seconds=time.monotonic() - started)
+
+
+def best_upper(problem: Problem) -> Method:
+    """The tightest answer of all engines."""
+    outcomes = [run(engine, problem) for engine in engines_for(problem.norm)]
+    bounded = [o for o in outcomes if o.bound is not None]
+    if not bounded:
+        first = outcomes[0]
+        return Method(first.engine.name, first.engine.label, first.seconds, None, first.reason)
+    best = min(bounded, key=lambda o: o.bound.value if o.bound else math.inf)
+    return Method(best.engine.name, best.engine.label, best.seconds, best.bound)
 
 
 def _class_labels(labels: np.ndarray, samples: int, classes: int, source: str) -> torch.Tensor:
@@ -143,7 +175,7 @@ def without_softmax(graph: Graph) -> Graph:
     output = graph.output
     while output:
         node = graph.nodes[output - 1]
-        moves = isinstance(node.op, Affine) and node.kind in ("Reshape", "Flatten", "Squeeze", "Softmax", "LogSoftmax")
+        moves = isinstance(node.op, Affine) and _only_reshapes(node.op)
         whole = isinstance(node.op, Softmax | LogSoftmax) and _over_all(node.op)
         if not (whole or moves):
             break
@@ -151,6 +183,12 @@ def without_softmax(graph: Graph) -> Graph:
         if whole:
             return simplified_output(graph, output)
     return graph
+
+
+def _only_reshapes(op: Affine) -> bool:
+    """Whether the entries keep their order and values: anything else would rename the classes."""
+    part = op.maps[0]
+    return len(op.maps) == 1 and op.offset is None and isinstance(part, Selection) and part.index is None
 
 
 def _over_all(op: Softmax | LogSoftmax) -> bool:
@@ -165,11 +203,9 @@ def simplified_output(graph: Graph, output: int) -> Graph:
 def _regression(target: Subject, points: torch.Tensor, tolerance: float, source: str) -> tuple[Radii, Method]:
     if not tolerance > 0.0:
         raise UsageError(f"--tolerance {tolerance} is not positive")
-    problem = Problem.over(target.simplified, target.settings.norm, target.region, target.settings.budget)
-    started = time.monotonic()
-    constant = constants(problem)[target.simplified.output]
-    method = Method(LayerProduct.name, LayerProduct.label, time.monotonic() - started, constant)
-    radius = regression_radius(constant.value, tolerance)
+    method = best_upper(Problem.over(target.simplified, target.settings.norm, target.region, target.settings.budget))
+    constant = math.inf if method.bound is None else method.bound.value
+    radius = regression_radius(constant, tolerance)
     values = np.full(len(points), radius)
     everyone = np.ones(len(points), dtype=bool)
-    return Radii(source, values, everyone, (constant.value, constant.value), LayerProduct.label, tolerance), method
+    return Radii(source, values, everyone, (constant, constant), method.label, tolerance), method

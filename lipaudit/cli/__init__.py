@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import cast
 
 import typer
 
+from lipaudit.cli.stdout import abandon
 from lipaudit.errors import LipauditError
 
 # typer's usage errors, which it does not export by name: the parent of BadParameter in every version of it.
@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = _run(given)
         sys.stdout.flush()
-    except BrokenPipeError:
-        _abandon_stdout()  # the reader has seen enough, as with `| head`
+    except (BrokenPipeError, SystemExit):  # how typer ends where the reader of its help has seen enough
+        abandon()
         return 0
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted", INTERRUPTED)
@@ -71,16 +71,5 @@ def _say(message: str, code: int) -> int:
         try:
             sys.stdout.flush()
         except OSError:
-            _abandon_stdout()
+            abandon()
     return code
-
-
-def _abandon_stdout() -> None:
-    """Lets the interpreter's last flush go nowhere, so that it cannot replace our exit code by its own."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, sys.stdout.fileno())
-    except (OSError, ValueError):
-        return  # not a real stream, as under a test
-    finally:
-        os.close(null)

@@ -33,10 +33,12 @@ def certify(
         str | None, typer.Option("--labels", metavar="FILE", help="Labels [N]: y.npy, or val.npz:y with its key.")
     ] = None,
     radius: Annotated[
-        list[float] | None, typer.Option("--radius", metavar="R", min=0.0, help="Report the certified accuracy here (repeatable).")
+        list[float] | None,
+        typer.Option("--radius", metavar="R", min=0.0, help="Report the certified accuracy here (repeatable)."),
     ] = None,
     tolerance: Annotated[
-        float | None, typer.Option("--tolerance", metavar="T", help="For a regression: how far the output may move; no labels.")
+        float | None,
+        typer.Option("--tolerance", metavar="T", help="For a regression: how far the output may move; no labels."),
     ] = None,
     method: Annotated[
         Literal["global"], typer.Option("--method", help="By the constants of the whole domain.")

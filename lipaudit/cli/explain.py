@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import textwrap
+from difflib import get_close_matches
 from typing import Annotated
 
 import typer
 
+from lipaudit.cli import stdout
 from lipaudit.cli.glossary import GLOSSARY
 from lipaudit.errors import UsageError
 from lipaudit.report.finding import CODES
@@ -21,7 +23,7 @@ def explain(
 
     Without one, list them.
     """
-    typer.echo(_everything() if word is None else _one(word))
+    stdout.write(f"{_everything() if word is None else _one(word)}\n")
     return 0
 
 
@@ -32,9 +34,9 @@ def _one(word: str) -> str:
         return f"{said}\n\n{_wrapped(code.meaning)}\n\nWhat to do: {code.remedy}"
     if term is not None:
         return f"{word.lower()}\n\n{_wrapped(term)}"
-    from lipaudit.gate.fields import nearest
-
-    raise UsageError(f"nothing is called {word!r}{nearest(word.lower(), [*(c.lower() for c in CODES), *GLOSSARY])}")
+    close = get_close_matches(word.lower(), [*map(str.lower, CODES), *GLOSSARY], n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise UsageError(f"no code or word {word!r}{hint} (lipaudit explain lists them all)")
 
 
 def _everything() -> str:

@@ -56,7 +56,10 @@ class Machine:
         Path | None,
         typer.Option("--config", metavar="FILE", help="The configuration instead of lipaudit.toml or pyproject.toml."),
     ] = None
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to compute.")] = "auto"
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        typer.Option("--device", help="Where local measures; proofs are made on the CPU."),
+    ] = "auto"
 
 
 @dataclass(frozen=True, slots=True)

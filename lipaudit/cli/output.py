@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+from lipaudit.cli import stdout
 from lipaudit.cli.files import check_target, write_whole
 from lipaudit.cli.options import Output
 from lipaudit.errors import InternalError, UsageError
@@ -55,7 +55,7 @@ def publish(report: AuditReport, output: Output, wanted: list[Target], labels: n
         if target.kind in DATA and report.samples is None and report.radii is None:
             continue  # a refused model has no rows; the report says why
         write_whole(target.path, _content(report, target.kind, output, labels))
-    _print(_rendered(report, output.output_format, _width(), _colored(output.color), output.verbose))
+    stdout.write(_rendered(report, output.output_format, _width(), _colored(output.color), output.verbose))
     return exit_code(report)
 
 
@@ -99,12 +99,6 @@ def _rendered(report: AuditReport, kind: str, width: int, color: bool, verbose: 
     if kind == "json":
         return JsonReporter().render(report)
     return (MarkdownReporter(verbose) if kind == "markdown" else TextReporter(width, color, verbose)).render(report)
-
-
-def _print(text: str) -> None:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a bar in an ASCII log is better than no report
-    sys.stdout.write(text)
 
 
 def _width() -> int:

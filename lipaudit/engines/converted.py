@@ -26,6 +26,7 @@ class Converted(Engine):
     inner: Engine
     name: ClassVar[str] = "converted"
     label: ClassVar[str] = "l2 bound x sqrt(dimension)"
+    norms: ClassVar[frozenset[Norm]] = frozenset({Norm.L1, Norm.LINF})
 
     def bound(self, problem: Problem) -> UpperBound:
         if problem.norm is Norm.L2:

@@ -18,7 +18,8 @@ from lipaudit.graph.graph import Node
 from lipaudit.graph.problem import Problem
 from lipaudit.linear.map import LinearMap
 from lipaudit.linear.norms.operator import _underflow_of_copy
-from lipaudit.numerics.rounding import TINY, add_up, gamma, mul_up
+from lipaudit.linear.norms.sums import unscaled
+from lipaudit.numerics.rounding import TINY, add_up, gamma
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.elementwise import Elementwise
 from lipaudit.ops.maxlike import PointwiseMax, SortPair
@@ -185,11 +186,12 @@ class _Builder:
             e = max(reach, default=0)
             blocks = {s: (torch.zeros(size, self.sizes[s], dtype=torch.float64),) * 2 for s in sources}
             for s, m, majorant in row:
+                if not bool(majorant.any()):
+                    continue
                 shift = self.exponents[s] - e
                 matrix, above = blocks[s]
                 blocks[s] = (matrix + _scaled(m, shift), above + _scaled(majorant, shift))
-                losses += [mul_up(loss, 2.0 ** min(max(shift // 2, -600), 511), 2.0 ** min(max(shift - shift // 2, -600), 511))]
-                losses += [16.0 * TINY]
+                losses += [unscaled(loss, max(shift, -1500)), 16.0 * TINY]
             matrices.append(torch.cat([blocks[s][0] for s in sources], 1))
             majorants.append(torch.cat([blocks[s][1] for s in sources], 1))
             targets.append(self.value(size, e))
@@ -209,6 +211,9 @@ class _Builder:
         shift = max(0, exponent - 1)  # slopes up to 1 keep the scale
         target = self.value(self.sizes[source], self.exponents[source] + shift)
         scale = 2.0**-shift
+        if shift:  # what scaling takes from numbers near the end of the range
+            lost = (torch.minimum(centre.abs(), radius) < 2.0**-900) & ((centre != 0) | (radius != 0))
+            radius = torch.where(lost, torch.nextafter(radius + 2.0**-890, radius + 1.0), radius)
         self.steps.append(Slope(source, target, centre * scale, radius * scale))
         return target
 

@@ -8,9 +8,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from lipaudit.errors import InternalError
 from lipaudit.graph.problem import Problem
 from lipaudit.numerics.bound import LowerBound, UpperBound
+from lipaudit.numerics.norms import Norm
 
 
 class Declined(Exception):
@@ -23,6 +23,8 @@ class Engine(ABC):
     __slots__ = ()
     name: ClassVar[str]
     label: ClassVar[str]
+    norms: ClassVar[frozenset[Norm]] = frozenset(Norm)
+    """The norms it has something to say in; asked for another, it declines."""
 
     @abstractmethod
     def bound(self, problem: Problem) -> UpperBound:
@@ -62,9 +64,3 @@ def run(engine: Engine, problem: Problem) -> Outcome:
 def contradicted(outcome: Outcome, attained: LowerBound | None) -> bool:
     """Whether the engine's bound lies below a value that is attained, which no sound engine's can."""
     return outcome.bound is not None and attained is not None and outcome.bound.value < attained.value
-
-
-def insist(condition: bool, message: str) -> None:
-    """Raises InternalError where something that is proven does not hold."""
-    if not condition:
-        raise InternalError(message)

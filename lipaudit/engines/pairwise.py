@@ -23,8 +23,7 @@ def pairwise_constants(problem: Problem, values: list[UpperBound]) -> torch.Tens
     graph, norm = problem.graph, problem.norm
     total = values[graph.output].value
     count = int(torch.Size(graph.output_shape).numel())
-    unit = {Norm.L1: 1.0, Norm.L2: sqrt_up(2.0), Norm.LINF: 2.0}[norm]
-    result = torch.full((count, count), mul_up(unit, total), dtype=torch.float64)
+    result = torch.full((count, count), mul_up(difference_norm(norm), total), dtype=torch.float64)
     result.fill_diagonal_(0.0)
     node = graph.nodes[graph.output - 1] if graph.output else None
     if node is None or not isinstance(node.op, Affine):
@@ -38,6 +37,11 @@ def pairwise_constants(problem: Problem, values: list[UpperBound]) -> torch.Tens
             joint = mul_up(norm.dual.combine_up(rows), norm.combine_up([value for _, value in parts]))
             result[a, b] = result[b, a] = min(float(result[a, b]), apart, joint)
     return result
+
+
+def difference_norm(norm: Norm) -> float:
+    """|e_a - e_b|_dual, rounded up: what the difference of two outputs may grow by, in a norm of all of them."""
+    return {Norm.L1: 1.0, Norm.L2: sqrt_up(2.0), Norm.LINF: 2.0}[norm]
 
 
 def _row_differences(part: LinearMap, norm: Norm) -> list[list[float]]:
@@ -57,4 +61,3 @@ def _row_differences(part: LinearMap, norm: Norm) -> list[list[float]]:
 def _rows(part: LinearMap) -> torch.Tensor:
     units = torch.eye(part.out_size, dtype=torch.float64).reshape(part.out_size, *part.out_shape)
     return part.adjoint(units).reshape(part.out_size, -1)
-

@@ -18,7 +18,7 @@ from lipaudit.loading.arrays import as_batch, as_labels, read_array, read_box
 class Trap:
     """A pickle that would leave a trace if it were ever opened."""
 
-    def __reduce__(self) -> tuple[object, tuple[str]]:
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
         return (open, ("/tmp/lipaudit-was-here", "w"))
 
 
@@ -42,7 +42,7 @@ def header(shape: str, descr: str = "<f8") -> bytes:
         np.arange(6, dtype=">f8"),
         np.arange(6, dtype=np.uint8),
         np.array([True, False]),
-        np.float16([1.5]),
+        np.array([1.5], dtype=np.float16),
         np.array(3.0),
         np.arange(10.0)[::-2],
     ],

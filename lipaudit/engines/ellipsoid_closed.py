@@ -1,0 +1,135 @@
+"""Guesses of the multipliers in closed form, and the recursion in plain float64 that they are made for.
+
+Nothing here is proven: `ellipsoid_verify` does not believe any of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from lipaudit.engines.ellipsoid_program import Gain, Linear, Program, Slope
+
+Choice = Callable[[int, torch.Tensor], torch.Tensor]
+"""(place of the step, Y_vv) -> Theta, a vector as long as Y_vv is wide."""
+
+
+def recursion(program: Program, choose: Choice) -> torch.Tensor:
+    """Y of the output, differentiable in what `choose` answers. Raises LinAlgError where Theta - Y_vv is not positive."""
+    sizes = program.sizes
+    blocks: dict[int, torch.Tensor] = {}  # rows of a factor-free ellipsoid: Y kept as one matrix with an order
+    order: tuple[int, ...] = (0,)
+    y = torch.empty(0, 0, dtype=torch.float64) if program.starts() else torch.eye(sizes[0], dtype=torch.float64)
+    del blocks
+    for place, step in enumerate(program.steps):
+        if place == 0 and program.starts() and isinstance(step, Linear):
+            y, order = step.matrix @ step.matrix.mT, step.targets
+            continue
+        source, kept = indices(order, step.sources, sizes), indices(order, step.kept, sizes)
+        corner, side, rest = y[source][:, source], y[source][:, kept], y[kept][:, kept]
+        match step:
+            case Linear():
+                side = step.matrix @ side
+                corner = step.matrix @ corner @ step.matrix.mT
+            case Slope():
+                rest, side, corner = _bent(step, choose(place, corner), rest, side, corner)
+            case Gain():
+                theta = choose(place, corner)
+                if len(kept):
+                    half = torch.linalg.solve_triangular(_factor(theta, corner), side, upper=False)
+                    rest = rest + half.mT @ half
+                size = sizes[step.target]
+                corner = torch.eye(size, dtype=torch.float64) * (theta[:1] * step.factor**2)
+                side = torch.zeros(size, len(kept), dtype=torch.float64)
+        y = torch.cat([torch.cat([rest, side.mT], 1), torch.cat([side, corner], 1)])
+        y, order = (y + y.mT) / 2, (*step.kept, *step.targets)
+    at = indices(order, (program.output,), sizes)
+    return y[at][:, at]
+
+
+def _factor(theta: torch.Tensor, corner: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.cholesky(torch.diag(theta) - corner)
+
+
+def _bent(
+    step: Slope, theta: torch.Tensor, rest: torch.Tensor, side: torch.Tensor, corner: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The blocks after a slope step: P = Y + Y_v' G^-1 Y_v over the bent neurons, turned by C, plus D^2 Theta."""
+    bent = (step.radius > 0).nonzero()[:, 0]
+    c, d = step.centre, step.radius
+    if len(bent):
+        factor = _factor(theta[bent], corner[bent][:, bent])
+        half = torch.linalg.solve_triangular(factor, torch.cat([side[bent], corner[bent]], 1), upper=False)
+        k = side.shape[1]
+        rest = rest + half[:, :k].mT @ half[:, :k]
+        side = side + half[:, k:].mT @ half[:, :k]
+        corner = corner + half[:, k:].mT @ half[:, k:]
+    return rest, c[:, None] * side, c[:, None] * corner * c + torch.diag(d * d * theta)
+
+
+def indices(order: tuple[int, ...], values: tuple[int, ...], sizes: tuple[int, ...]) -> torch.Tensor:
+    """Where the entries of `values` are in a vector of the values in `order`."""
+    starts, place = {}, 0
+    for v in order:
+        starts[v] = place
+        place += sizes[v]
+    return torch.cat([torch.arange(starts[v], starts[v] + sizes[v]) for v in values] + [torch.arange(0)])
+
+
+def fast(slack: float) -> Choice:
+    """Theta = (1 + slack) lambda_max(Y_vv) I: slack 1 is ECLipsE-Fast (Xu & Sivaranjani 2024)."""
+
+    def choose(_: int, y: torch.Tensor) -> torch.Tensor:
+        top = float(torch.linalg.eigvalsh(y)[-1]) if len(y) else 0.0
+        return torch.full((len(y),), (1.0 + slack) * max(top, 2.0**-200), dtype=torch.float64)
+
+    return choose
+
+
+def jacobi(slack: float) -> Choice:
+    """Theta = (1 + slack) lambda_max(D^-1/2 Y D^-1/2) D with D = diag(Y_vv), kept from 0 by a little of its mean."""
+
+    def choose(_: int, y: torch.Tensor) -> torch.Tensor:
+        if not len(y):
+            return torch.empty(0, dtype=torch.float64)
+        d = y.diagonal().clamp_min(0.0)
+        d = d + max(1e-6 * float(d.mean()), 2.0**-200)
+        root = d.sqrt()
+        top = float(torch.linalg.eigvalsh(y / root / root[:, None])[-1])
+        return (1.0 + slack) * top * d
+
+    return choose
+
+
+def gershgorin(slack: float) -> Choice:
+    """Theta = (1 + slack) row sums of |Y_vv|."""
+
+    def choose(_: int, y: torch.Tensor) -> torch.Tensor:
+        sums = y.abs().sum(1)
+        return (1.0 + slack) * (sums + max(1e-6 * float(sums.mean()) if len(y) else 0.0, 2.0**-200))
+
+    return choose
+
+
+CLOSED: tuple[Choice, ...] = (fast(1.0), jacobi(1.0), jacobi(0.5), jacobi(0.25), gershgorin(0.5))
+
+
+def best_closed(program: Program) -> list[tuple[float, dict[int, torch.Tensor]]]:
+    """(guess of L^2 in the program's units, multipliers) of every closed form that works out, smallest first."""
+    found = []
+    for rule in CLOSED:
+        chosen: dict[int, torch.Tensor] = {}
+
+        def choose(place: int, y: torch.Tensor, rule: Choice = rule, chosen: dict[int, torch.Tensor] = chosen) -> torch.Tensor:
+            chosen[place] = rule(place, y)
+            if isinstance(program.steps[place], Gain) and len(y):
+                chosen[place] = torch.full_like(chosen[place], float(chosen[place].max()))
+            return chosen[place]
+
+        try:
+            value = float(torch.linalg.eigvalsh(recursion(program, choose))[-1])
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+            continue
+        found.append((value, chosen))
+    return sorted(found, key=lambda pair: pair[0])
