@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,10 +19,3 @@ def audited(command: Command, settings: Settings, run: Callable[[], AuditReport]
         return run()
     except RefusedModel as error:
         return refused_report(error, command, settings)
-
-
-def file_of(spec: str) -> Path:
-    """The file in 'val.npz:x', so that no report overwrites it."""
-    from lipaudit.loading.arrays import split_spec
-
-    return split_spec(spec)[0]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lipaudit.cli.auditing import audited
-from lipaudit.cli.config import resolve
+from lipaudit.cli.config import resolve, sources
 from lipaudit.cli.options import Audit, BudgetOption, Machine, ModelArgument, Output, expanded
 from lipaudit.cli.output import publish, targets
 from lipaudit.cli.progress import progress
@@ -30,7 +30,7 @@ def bound(
     Per-layer gains, certified upper bounds, and a lower bound that is attained at a witness.
     """
     path, policy = resolve(model, machine, output)
-    wanted = targets(output, [path])
+    wanted = targets(output, sources(policy, audit, machine))
     settings = build(audit, machine, policy, method=method, budget=budget)
 
     from lipaudit import audit as rooms

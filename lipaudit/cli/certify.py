@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lipaudit.cli.auditing import audited, file_of
-from lipaudit.cli.config import resolve
+from lipaudit.cli.auditing import audited
+from lipaudit.cli.config import resolve, sources
 from lipaudit.cli.options import Audit, BudgetOption, InputsOption, Machine, ModelArgument, Output, expanded
 from lipaudit.cli.output import publish, targets
 from lipaudit.cli.progress import progress
@@ -57,13 +57,13 @@ def certify(
         raise UsageError("certify needs --inputs (x.npy or val.npz:x)")
     if answers is None and slack is None:
         raise UsageError("certify needs --labels (or --tolerance for a regression)")
+    wanted = targets(output, sources(policy, audit, machine, spec, answers), data=True)
     settings = build(audit, machine, policy, budget=budget)
 
     from lipaudit import audit as rooms
     from lipaudit.loading.arrays import read_array
 
     read = None if slack is not None or answers is None else answers
-    wanted = targets(output, [path, file_of(spec), *([] if read is None else [file_of(read)])], data=True)
     points = read_array(spec, "x", "inputs")
     truth = None if read is None else read_array(read, "y", "labels")
     radii = tuple(radius or ())

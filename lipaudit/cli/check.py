@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lipaudit.cli.auditing import audited
-from lipaudit.cli.config import resolve
+from lipaudit.cli.config import resolve, sources
 from lipaudit.cli.options import Audit, Machine, ModelArgument, Output, expanded
 from lipaudit.cli.output import publish, targets
 from lipaudit.cli.settings import build
@@ -16,7 +16,7 @@ def check(audit: Audit, machine: Machine, output: Output, model: ModelArgument =
     Ops, shapes and preprocessing; computes no bound.
     """
     path, policy = resolve(model, machine, output)
-    wanted = targets(output, [path])
+    wanted = targets(output, sources(policy, audit, machine))
     settings = build(audit, machine, policy)
 
     from lipaudit import audit as rooms

@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
-from lipaudit.cli.options import Machine, Output
+from lipaudit.cli.options import Audit, Machine, Output
 from lipaudit.cli.output import note
 from lipaudit.errors import InvalidInput, UsageError
 from lipaudit.gate.policy import ModelPolicy, Policy, parse_policy
@@ -56,6 +56,16 @@ def resolve(model: Path | None, machine: Machine, output: Output) -> tuple[Path,
     assert entry.model is not None
     note(f"model and settings from {policy.source}", output)
     return entry.model, entry
+
+
+def sources(policy: ModelPolicy, audit: Audit, machine: Machine, *specs: str | None) -> list[Path]:
+    """Every file that an audit reads, so that no report takes its place. specs: further ones, as 'val.npz:x'."""
+    files = [policy.model, machine.config, *(Path(name) for name in _NAMES)]
+    files += [Path(audit.domain)] if audit.domain is not None else []
+    files += [policy.domain] if isinstance(policy.domain, Path) else []
+    for spec in specs:
+        files += [] if spec is None else [Path(spec), Path(spec.rpartition(":")[0])]
+    return [path for path in files if path is not None]
 
 
 def about(policy: Policy | None, model: Path, *, always: bool) -> ModelPolicy:

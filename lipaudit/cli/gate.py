@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lipaudit.cli.config import about, find_policy
+from lipaudit.cli.config import about, find_policy, sources
 from lipaudit.cli.options import Audit, Machine, Output, expanded
 from lipaudit.cli.output import publish, targets
 from lipaudit.cli.progress import progress
@@ -29,14 +29,12 @@ def gate(
     It is read from lipaudit.toml or [tool.lipaudit] of pyproject.toml here, or from --config.
     """
     chosen = _chosen(models or [], machine)
+    read = [path for entry in chosen for path in sources(entry, Audit(), machine, entry.inputs, entry.labels)]
+    wanted = targets(output, read)
 
-    from lipaudit.cli.auditing import file_of
     from lipaudit.cli.judging import gate_report, grouped
     from lipaudit.cli.settings import build
 
-    read = [Path(str(entry.model)) for entry in chosen]
-    read += [file_of(spec) for entry in chosen for spec in (entry.inputs, entry.labels) if spec is not None]
-    wanted = targets(output, read)
     reports = []
     for entry in chosen:
         settings = build(Audit(), machine, entry)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from lipaudit.cli.auditing import audited, file_of
-from lipaudit.cli.config import resolve
+from lipaudit.cli.auditing import audited
+from lipaudit.cli.config import resolve, sources
 from lipaudit.cli.options import Audit, InputsOption, Machine, ModelArgument, Output, expanded
 from lipaudit.cli.output import publish, targets
 from lipaudit.cli.progress import progress
@@ -36,12 +36,12 @@ def local(
         raise UsageError("local needs --inputs (x.npy or val.npz:x)")
     if directions and not any(given.startswith("npz:") for given in output.files or ()):
         raise UsageError("--directions are kept in an npz file: add -o npz:PATH")
+    wanted = targets(output, sources(policy, audit, machine, spec), data=True)
     settings = build(audit, machine, policy)
 
     from lipaudit import audit as rooms
     from lipaudit.loading.arrays import read_array
 
-    wanted = targets(output, [path, file_of(spec)], data=True)
     points = read_array(spec, "x", "inputs")
     with progress(output) as tell:
         report = audited(

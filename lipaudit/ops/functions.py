@@ -142,6 +142,11 @@ def reciprocal() -> Scalar:
     )  # fmt: skip
 
 
+def _power_name(exponent: float) -> str:
+    """Every digit: rewrites tell exponents apart by it."""
+    return f"Pow({int(exponent) if exponent.is_integer() else repr(exponent)})"
+
+
 def power(exponent: float) -> Scalar:
     """x^exponent. Whole exponents >= 1 on the whole line, others for x > 0 only (below it is not a real number)."""
     if exponent == 0.0:
@@ -160,17 +165,17 @@ def power(exponent: float) -> Scalar:
     if whole and exponent > 0:
         even = int(exponent) % 2 == 0
         return Scalar(
-            f"Pow({exponent:g})", fn, derivative, (INF if even else -INF, INF), (-INF if even else INF, INF),
+            _power_name(exponent), fn, derivative, (INF if even else -INF, INF), (-INF if even else INF, INF),
             value_marks=(Mark(0.0, (0.0,)),), slope_marks=(Mark(0.0, (0.0,)),), fn_error=rounded, slope_error=rounded,
         )  # fmt: skip
     if whole:
         even = int(exponent) % 2 == 0
         return Scalar(
-            f"Pow({exponent:g})", fn, derivative, (0.0, 0.0), (0.0, 0.0), poles=(0.0,), fn_error=rounded, slope_error=rounded,
+            _power_name(exponent), fn, derivative, (0.0, 0.0), (0.0, 0.0), poles=(0.0,), fn_error=rounded, slope_error=rounded,
         )  # fmt: skip
     rising = exponent > 0
     return Scalar(
-        f"Pow({exponent:g})", fn, derivative, (0.0, INF if rising else 0.0),
+        _power_name(exponent), fn, derivative, (0.0, INF if rising else 0.0),
         (INF, (INF if exponent > 1 else 0.0) if rising else 0.0), domain=(0.0, INF),
         fn_error=rounded, slope_error=rounded,
     )  # fmt: skip

@@ -10,6 +10,7 @@ import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal, Inexact
 
 DIGITS = 4
+_MOST = 9
 _POSITIONAL = (Decimal("0.0001"), Decimal(1_000_000))
 
 
@@ -26,6 +27,15 @@ def lower(value: float, digits: int = DIGITS) -> str:
 def nearest(value: float, digits: int = DIGITS) -> str:
     """The nearest decimal of so many significant digits: for numbers that promise nothing."""
     return _rounded(value, digits, ROUND_HALF_EVEN)
+
+
+def digits_between(low: float, high: float, fewest: int = DIGITS) -> int:
+    """How many digits show [low, high] at most twice as wide as it is: a tight bracket should look like one."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return fewest
+    gap = Decimal(float(high)) - Decimal(float(low))
+    enough = (n for n in range(fewest, _MOST) if Decimal(upper(high, n)) - Decimal(lower(low, n)) <= 2 * gap)
+    return next(enough, _MOST)
 
 
 def percent_down(share: float, digits: int = 1) -> str:

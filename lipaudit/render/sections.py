@@ -98,25 +98,25 @@ def _shares(layers: tuple[Layer, ...]) -> list[float | None]:
 
 def _bounds(report: AuditReport) -> Table:
     methods = list(report.methods)
-    best = report.upper
+    best, digits = report.upper, words.bracket_digits(report)
     if best is not None and all(method.name != best.name for method in methods):
         methods.append(best)
-    rows = [_method_row(method, best is not None and method.name == best.name) for method in methods]
+    rows = [_method_row(method, best is not None and method.name == best.name, digits) for method in methods]
     if report.lower is not None:
         low = report.lower
-        value = numbers.lower(low.bound.value)
+        value = numbers.lower(low.bound.value, digits)
         rows.append((Cell("lower"), Cell(value, "strong"), _ATTAINED, _time(low.seconds), Cell(low.label, "name")))
     columns = ("bound", "value", "kind", "time", "method")
     return Table("Global Lipschitz constant", columns, tuple(rows), frozenset({1, 3}))
 
 
-def _method_row(method: Method, best: bool) -> tuple[Cell, ...]:
+def _method_row(method: Method, best: bool, digits: int) -> tuple[Cell, ...]:
     time = _time(method.seconds)
     if method.bound is None:
         label = f"{method.label}: {method.reason or 'no reason given'}"
         return Cell("upper", "dim"), Cell("-", "dim"), Cell("declined", "warn"), time, Cell(label, "name")
     name = Cell("upper (best)" if best and method.bound.finite else "upper")
-    value = Cell(numbers.upper(method.bound.value), "strong" if best and method.bound.finite else "plain")
+    value = Cell(numbers.upper(method.bound.value, digits), "strong" if best and method.bound.finite else "plain")
     return (
         name,
         value,

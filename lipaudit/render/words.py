@@ -74,15 +74,25 @@ def refused(report: AuditReport) -> bool:
 
 def _bracket(report: AuditReport) -> str:
     upper = None if report.upper is None else report.upper.bound
-    low = None if report.lower is None else numbers.lower(report.lower.bound.value)
+    digits = bracket_digits(report)
+    low = None if report.lower is None else numbers.lower(report.lower.bound.value, digits)
     about = setting(report.problem)
     if upper is None or not upper.finite:
         start = "L is unknown" if low is None else f"L >= {low}"
         return f"{start}   no finite upper bound: {_why_unbounded(report)}   {about}"
     if low is None:
         return f"L <= {numbers.upper(upper.value)}   {about}   no lower bound"
-    ratio = "" if report.ratio is None else f"   ratio {numbers.upper(report.ratio, 3)}"
-    return f"L is in [{low}, {numbers.upper(upper.value)}]   {about}{ratio}"
+    ratio = ""
+    if report.ratio is not None:
+        ratio = f"   ratio {numbers.upper(report.ratio, numbers.digits_between(1.0, report.ratio, 3))}"
+    return f"L is in [{low}, {numbers.upper(upper.value, digits)}]   {about}{ratio}"
+
+
+def bracket_digits(report: AuditReport) -> int:
+    """How many digits the two ends of the bracket are printed with."""
+    if report.upper is None or report.upper.bound is None or report.lower is None:
+        return numbers.DIGITS
+    return numbers.digits_between(report.lower.bound.value, report.upper.bound.value)
 
 
 def _why_unbounded(report: AuditReport) -> str:

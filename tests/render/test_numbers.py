@@ -60,6 +60,24 @@ def test_an_accuracy_is_never_flattered(total: int, data: st.DataObject) -> None
     assert (printed == 100) == (count == total)
 
 
+@given(FINITE, FINITE)
+@example(0.99999999, 1.00000004)
+@example(3.7989, 4.4466)
+def test_a_tight_bracket_looks_tight(one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    digits = numbers.digits_between(low, high)
+    assert 4 <= digits <= 9
+    shown = Decimal(numbers.upper(high, digits)) - Decimal(numbers.lower(low, digits))
+    assert digits == 9 or shown <= 2 * (Decimal(high) - Decimal(low))
+
+
+def test_digits_of_brackets() -> None:
+    assert numbers.digits_between(3.7989, 4.4466) == 4
+    assert numbers.digits_between(0.9999, 1.0001) == 5
+    assert numbers.digits_between(1.0, 1.0) == 4
+    assert numbers.digits_between(1.0, math.inf) == 4
+
+
 def test_durations() -> None:
     assert [numbers.seconds(x) for x in (0.0, 0.01, 0.94, 1.9, 61.2, 250.0)] == [
         "<0.01 s",

@@ -6,77 +6,174 @@ x * sigmoid(x) as a product of two variables has no global constant; as SiLU it 
 from __future__ import annotations
 
 import math
+from fractions import Fraction
+
+import torch
 
 from lipaudit.graph.graph import Graph, Node
+from lipaudit.graph.simplify.pattern import (
+    ONE,
+    Number,
+    Polynomial,
+    exponent,
+    factors,
+    function_of,
+    maker,
+    names_between,
+    plain,
+    polynomial,
+)
+from lipaudit.graph.simplify.rebuild import Chain, replace_nodes
+from lipaudit.linear.map import Shape
 from lipaudit.linear.pointwise import Diagonal
-from lipaudit.ops import activations
+from lipaudit.numerics.rounding import gamma
+from lipaudit.ops import activations, gated
 from lipaudit.ops.affine import Affine
-from lipaudit.ops.bilinear import Multiply
+from lipaudit.ops.bilinear import Divide, Multiply
 from lipaudit.ops.elementwise import Elementwise
+from lipaudit.ops.op import Op
 from lipaudit.ops.scalar import Scalar
+
+_ZERO = Number(Fraction(0))
 
 
 def fuse_activations(graph: Graph) -> Graph:
-    """SiLU as Mul(x, Sigmoid(a x)) and Mish as Mul(x, Tanh(Softplus(x))), factors in either order."""
-    nodes = list(graph.nodes)
-    for place, node in enumerate(graph.nodes):
-        found = _activation(graph, node)
-        if found is not None:
-            function, argument, origin = found
-            op = Elementwise(function, graph.shape(argument))
-            nodes[place] = Node(node.name, function.name, op, (argument,), origin)
-    return Graph(graph.input_shape, tuple(nodes), graph.output)
+    """c x gate(x), factors in any order, with the gates sigmoid(a x), 1 + erf(a x), 1 + tanh(a x + b x^3),
+    tanh(softplus(x)) and clip(a x + b, 0, h): SiLU, GELU, tanh-GELU, Mish, hard swish."""
+    return replace_nodes(graph, lambda value, node: _match(graph, value, node))
 
 
-def _activation(graph: Graph, node: Node) -> tuple[Scalar, int, tuple[str, ...]] | None:
+def _match(graph: Graph, value: int, node: Node) -> Chain | None:
+    if isinstance(node.op, Divide):
+        return _quotient(graph, value, node)
     if not isinstance(node.op, Multiply):
         return None
-    for x, gate in (node.inputs, node.inputs[::-1]):
-        if (function := _gate(graph, x, gate)) is not None:
-            return function, x, (*_between(graph, x, gate), node.name)
-    return None
-
-
-def _gate(graph: Graph, x: int, gate: int) -> Scalar | None:
-    """The activation that x * value(gate) is, where the gate is a known function of x."""
-    node = _node(graph, gate)
-    if node is None or not isinstance(node.op, Elementwise):
+    scale, leaves = factors(graph, value)
+    if len(leaves) != 2:
         return None
-    (inner,) = node.inputs
-    match node.op.function.name:
-        case "Sigmoid":
-            scale = _multiple(graph, inner, x)
-            return None if scale is None else activations.swish(scale)
-        case "Tanh":
-            softplus = _node(graph, inner)
-            plain = softplus is not None and isinstance(softplus.op, Elementwise) and softplus.inputs == (x,)
-            if plain and softplus is not None and isinstance(softplus.op, Elementwise):
-                return activations.mish() if softplus.op.function.name == "Softplus" else None
+    for x, gate in (leaves, leaves[::-1]):
+        ops = _gated(graph, x, gate, scale, node.op.shape)
+        if ops is not None and graph.shape(x) == node.op.shape:
+            return Chain(x, ops, _kind(ops), names_between(graph, value, x))
     return None
 
 
-def _multiple(graph: Graph, value: int, x: int) -> float | None:
-    """a where value = a x for a single number a."""
-    if value == x:
-        return 1.0
-    node = _node(graph, value)
-    if node is None or node.inputs != (x,) or not isinstance(node.op, Affine) or node.op.offset is not None:
+def _quotient(graph: Graph, value: int, node: Node) -> Chain | None:
+    """x / (1 + e^(-a x)) = x sigmoid(a x)."""
+    scale, leaves = factors(graph, node.inputs[0])
+    u = exponent(graph, node.inputs[1])
+    if u is None or len(leaves) != 1:
         return None
-    part = node.op.linear
-    if isinstance(part, Diagonal) and part.scale.numel() == 1 and part.scale_roundings == 0:
-        scale = float(part.scale.reshape(()))
-        return scale if scale != 0.0 and math.isfinite(scale) else None
+    (x,) = leaves
+    inner = polynomial(graph, u, x)
+    if inner is None or set(inner) != {1} or graph.shape(x) != node.op.out_shape:
+        return None
+    ops = _silu(inner[1] * Number(Fraction(-1)), scale, node.op.out_shape)
+    return None if ops is None else Chain(x, ops, _kind(ops), names_between(graph, value, x))
+
+
+def _kind(ops: tuple[Op, ...]) -> str:
+    return next(op.function.name for op in ops if isinstance(op, Elementwise))
+
+
+def _gated(graph: Graph, x: int, gate: int, scale: Number, shape: Shape) -> tuple[Op, ...] | None:
+    """scale * x * gate as ops of x, where the gate is a known function of x."""
+    at = _function_below(graph, gate)
+    found = function_of(graph, at, "Sigmoid", "Erf", "Tanh", "Clip")
+    if found is None or (outer := polynomial(graph, gate, at)) is None or max(outer, default=0) != 1:
+        return None
+    function, argument = found[0].function, found[1]
+    slope, constant = outer[1], outer.get(0, _ZERO)
+    total = scale * slope
+    inner = polynomial(graph, argument, x)
+    plus_one = slope.exact and constant == slope
+    match function.name:
+        case "Sigmoid" if not constant.value and inner is not None and set(inner) == {1}:
+            return _silu(inner[1], total, shape)
+        case "Tanh" if not constant.value:
+            softplus = function_of(graph, argument, "Softplus")
+            if softplus is not None and softplus[1] == x:
+                return _chain(ONE, activations.mish(), total, shape)
+        case "Tanh" if plus_one and inner is not None and set(inner) == {1}:
+            return _silu(inner[1] * _two(), total * _two(), shape)
+        case "Tanh" if plus_one and inner is not None and set(inner) == {1, 3}:
+            return _gelu_tanh(inner, total, shape)
+        case "Erf" if plus_one and inner is not None and set(inner) == {1}:
+            return _gelu(inner[1], total, shape)
+        case "Clip" if not constant.value and inner is not None:
+            return _hard(function, inner, total, shape)
+        case _:
+            pass
     return None
 
 
-def _node(graph: Graph, value: int) -> Node | None:
-    return graph.nodes[value - 1] if value else None
+def _function_below(graph: Graph, value: int) -> int:
+    """The value that a run of single-argument affine nodes starts from."""
+    while (node := maker(graph, value)) is not None and isinstance(node.op, Affine) and len(node.inputs) == 1:
+        (value,) = node.inputs
+    return value
 
 
-def _between(graph: Graph, x: int, value: int) -> tuple[str, ...]:
-    """The names of the single-argument nodes on the way from x to value."""
-    names: list[str] = []
-    while value != x and (node := _node(graph, value)) is not None:
-        names.append(node.name)
-        value = node.inputs[0]
-    return tuple(reversed(names))
+def _two() -> Number:
+    return Number(Fraction(2))
+
+
+def _chain(before: Number, function: Scalar, after: Number, shape: Shape) -> tuple[Op, ...]:
+    """after * function(before * x); a factor that is not exact says by how many roundings it is off."""
+    ops: list[Op] = [Elementwise(function, shape)]
+    if before != ONE:
+        ops.insert(0, _scaling(before, shape))
+    if after != ONE:
+        ops.append(_scaling(after, shape))
+    return tuple(ops)
+
+
+def _scaling(number: Number, shape: Shape) -> Affine:
+    rounded = float(number.value)
+    roundings = number.roundings + (Fraction(rounded) != number.value)
+    return Affine((Diagonal(torch.tensor(rounded, dtype=torch.float64), shape, roundings),))
+
+
+def _silu(a: Number, scale: Number, shape: Shape) -> tuple[Op, ...] | None:
+    """scale x sigmoid(a x)."""
+    if not a.value:
+        return None
+    if a.exact:
+        return _chain(ONE, activations.swish(float(a.value)), scale, shape)
+    return _chain(a, activations.swish(1.0), Number(scale.value / a.value, scale.roundings + a.roundings), shape)
+
+
+def _gelu(a: Number, scale: Number, shape: Shape) -> tuple[Op, ...] | None:
+    """scale x (1 + erf(a x)) = (scale sqrt(2) / a) gelu(sqrt(2) a x)."""
+    root = Number(Fraction(math.sqrt(2.0)), 1)
+    if not a.value:
+        return None
+    after = scale * root
+    return _chain(root * a, activations.gelu(), Number(after.value / a.value, after.roundings + a.roundings), shape)
+
+
+def _gelu_tanh(inner: Polynomial, scale: Number, shape: Shape) -> tuple[Op, ...] | None:
+    """scale x (1 + tanh(a x + b x^3)) = (2 scale / l) g(l x), g(y) = y sigmoid(c (y + k y^3)), c = 2 sqrt(2/pi),
+    with l = 2 a / c and k = 2 b / (c l^3); k has to be near tanh-GELU's."""
+    a, b = inner[1], inner[3]
+    if a.value <= 0 or b.value <= 0:
+        return None
+    c = Fraction(2.0 * math.sqrt(2.0 / math.pi))  # three roundings
+    stretch = Number(2 * a.value / c, a.roundings + 3)
+    kappa = 2 * b.value / (c * stretch.value**3)
+    off = abs(float(kappa)) * gamma(b.roundings + 3 * stretch.roundings + 8)
+    if abs(float(kappa) - gated.KAPPA) + off > gated.FARTHEST:
+        return None
+    after = Number(2 * scale.value / stretch.value, scale.roundings + stretch.roundings)
+    return _chain(stretch, gated.gelu_tanh_near(float(kappa), off), after, shape)
+
+
+def _hard(function: Scalar, inner: Polynomial, scale: Number, shape: Shape) -> tuple[Op, ...] | None:
+    """scale x clip(a x + b, 0, high), all constants exact."""
+    low, high = (plain(limit) for limit in function.limits)
+    a, b = inner.get(1, _ZERO), inner.get(0, _ZERO)
+    if low != 0.0 or high is None or not 0.0 < high < math.inf or set(inner) - {0, 1}:
+        return None
+    if not (a.exact and b.exact and a.value > 0):
+        return None
+    return _chain(ONE, gated.hard_gate(float(a.value), float(b.value), float(high)), scale, shape)

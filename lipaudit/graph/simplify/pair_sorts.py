@@ -9,7 +9,7 @@ import torch
 from lipaudit.graph.graph import Graph, Node
 from lipaudit.linear.selection import Selection
 from lipaudit.ops.affine import Affine
-from lipaudit.ops.maxlike import PointwiseMax, SortPair
+from lipaudit.ops.maxlike import PointwiseMax, SortPair, stacking
 
 
 def pair_sorts(graph: Graph) -> Graph:
@@ -47,10 +47,23 @@ def _partners(graph: Graph) -> dict[int, int]:
     for place, node in enumerate(graph.nodes, start=1):
         if not isinstance(node.op, PointwiseMax) or node.op.arity != 2:
             continue
-        pair = frozenset(graph.nodes[node.inputs[0] - 1].inputs)  # of the node that stacks the two
+        pair = _stacked(graph, node.inputs[0])
         other = seen.get((pair, -node.op.sign))
         if other is not None and other not in partners and len(pair) == 2:
             partners[other], partners[place] = place, other
         else:
             seen[pair, node.op.sign] = place
     return partners
+
+
+def _stacked(graph: Graph, value: int) -> frozenset[int]:
+    """The two values that a value is the stack of; empty where it is anything else."""
+    node = graph.nodes[value - 1] if value else None
+    if node is None or not isinstance(node.op, Affine) or node.op.offset is not None or len(node.inputs) != 2:
+        return frozenset()
+    plain = stacking(2, node.op.out_shape[1:])
+    same = all(
+        isinstance(part, Selection) and isinstance(half, Selection) and torch.equal(part.indices(), half.indices())
+        for part, half in zip(node.op.maps, plain.maps, strict=True)
+    )
+    return frozenset(node.inputs) if same else frozenset()

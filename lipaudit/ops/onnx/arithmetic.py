@@ -124,7 +124,8 @@ def _div(
         assert isinstance(a, Data)
         if not bool((b.value != 0).all()):
             raise Unsupported("it divides by a constant 0")
-        return _scaled(node, a, 1.0 / b.value, shape, 1)
+        exact = bool((torch.frexp(b.value.double()).mantissa.abs() == 0.5).all())  # powers of two
+        return _scaled(node, a, 1.0 / b.value.double(), shape, 0 if exact else 1)
     if isinstance(a, Constant):
         inverse = node.emit(Elementwise(functions.reciprocal(), b.shape), b)
         return _scaled(node, inverse, a.value, shape)

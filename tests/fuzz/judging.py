@@ -1,0 +1,131 @@
+"""One mutant through everything that an audit does to a file, and what became of it in one word."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lipaudit.audit.sampling import Sampler
+from lipaudit.audit.settings import Domain, Settings
+from lipaudit.audit.subject import Subject, local_only, subject
+from lipaudit.engines.engine import run
+from lipaudit.engines.layer_product import LayerProduct
+from lipaudit.errors import InvalidInput, LipauditError
+from lipaudit.graph.problem import Problem
+from lipaudit.numerics.norms import Norm
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
+SMALL = 120_000
+"""Bytes: larger files of ../shared/models are left out, so that most of the time goes to mutants and not to layers."""
+
+GOOD = ("0 audited", "2 invalid input", "3 no verdict")
+"""The outcomes that the command line documents; every other one is a failure."""
+
+DOMAINS = (None, None, None, Domain(-1.0, 1.0, "-1,1"), Domain(0.5, 4.0, "0.5,4"))
+OTHER = (Norm.L1, Norm.LINF)
+SLACK = 1.0 + 1e-9
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """outcome: one of GOOD, or what went wrong; detail: the message, with the traceback where it is a failure."""
+
+    outcome: str
+    detail: str
+    compared: int = 0
+    tightness: list[float] = field(default_factory=list)
+
+    @property
+    def failed(self) -> bool:
+        return self.outcome not in GOOD
+
+
+def seed_files() -> tuple[list[Path], list[str]]:
+    """The files that mutants are made of, and a line for every folder that is not here."""
+    folders = [(ROOT / "sample_models", 2**30), (SHARED / "models_ops", 2**30), (SHARED / "models_bad", SMALL)]
+    folders.append((SHARED / "models", SMALL))
+    found, missing = [], []
+    for folder, limit in folders:
+        if folder.is_dir():
+            found += sorted(path for path in folder.glob("*.onnx") if path.stat().st_size <= limit)
+        else:
+            missing.append(f"{folder} is not here: its models are not part of the repository, and are left out")
+    return [path for path in found if _parses(path)], missing
+
+
+def _parses(path: Path) -> bool:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        onnx.ModelProto().ParseFromString(path.read_bytes())
+    except DecodeError:
+        return False
+    return True
+
+
+def judge(path: Path, rng: random.Random) -> Verdict:
+    """What became of the file: its exit code, if that is documented, and whether bounds hold where it has one."""
+    settings = Settings(domain=rng.choice(DOMAINS))
+    other = rng.choice(OTHER)
+    try:
+        target = subject(path, settings)
+        return _compared(target, (Norm.L2, other), rng.randrange(2**31))
+    except LipauditError as error:
+        message = str(error)
+        if "\n" in message or not message:
+            return Verdict("message is not one line", message)
+        if "can't allocate" in message or "not enough memory" in message or "MemoryError" in message:
+            return Verdict("memory", message)
+        known = {2: GOOD[1], 3: GOOD[2]}
+        return Verdict(known.get(error.exit_code, f"{error.exit_code} internal error"), f"{type(error).__name__}: {message}")
+    except MemoryError:
+        return Verdict("memory", traceback.format_exc())
+    except Exception:
+        return Verdict("traceback", traceback.format_exc())
+
+
+def _compared(target: Subject, norms: tuple[Norm, ...], seed: int) -> Verdict:
+    """The product bound in each norm against Jacobian norms at three points of the domain."""
+    points = _points(target, seed)
+    compared, tightness = 0, []
+    for norm in norms:
+        problem = Problem.over(target.simplified, norm, target.region)
+        local_only(problem)
+        outcome = run(LayerProduct(), problem)
+        if outcome.bound is None:
+            return Verdict("engine failed", f"{norm.value}: {outcome.reason}")
+        sampler = Sampler.of(Subject(target.loaded, _with(target.settings, norm), target.graph, target.simplified,
+                                     target.region, target.started))
+        for point in points:
+            try:
+                (found,) = sampler(point[None]).norm.tolist()
+            except InvalidInput:
+                continue  # the Jacobian is not finite there
+            compared += 1
+            if not found <= outcome.bound.value * SLACK:
+                said = f"{norm.value}: |J| = {found!r} at {point.flatten().tolist()[:8]}..., bound {outcome.bound.value!r}"
+                return Verdict("unsound", said)
+            if np.isfinite(outcome.bound.value) and outcome.bound.value > 0.0:
+                tightness.append(found / outcome.bound.value)
+    return Verdict(GOOD[0], "", compared, tightness)
+
+
+def _with(settings: Settings, norm: Norm) -> Settings:
+    return Settings(norm=norm, domain=settings.domain)
+
+
+def _points(target: Subject, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (3, *target.graph.input_shape)
+    if target.region is None:
+        scale = torch.tensor([1.0, 1.0, 0.1], dtype=torch.float64).reshape(3, *[1] * len(target.graph.input_shape))
+        return torch.randn(shape, generator=generator, dtype=torch.float64) * scale
+    low, high = target.region.lower, target.region.upper
+    return low + torch.rand(shape, generator=generator, dtype=torch.float64) * (high - low)
