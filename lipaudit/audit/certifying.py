@@ -26,10 +26,11 @@ from lipaudit.audit.subject import (
 from lipaudit.engines.engine import run
 from lipaudit.engines.layer_product import constants
 from lipaudit.engines.pairwise import difference_norm, pairwise_constants
-from lipaudit.errors import InvalidInput, UsageError
+from lipaudit.errors import UsageError
 from lipaudit.graph.graph import Graph, prune
 from lipaudit.graph.problem import Problem
 from lipaudit.linear.selection import Selection
+from lipaudit.loading.arrays import as_labels, numbers
 from lipaudit.numerics.norms import Norm
 from lipaudit.numerics.rounding import mul_up, sqrt_up, tensor_up
 from lipaudit.ops.affine import Affine
@@ -119,7 +120,7 @@ def _classification(
         raise UsageError(
             "the model has one output, so no class can win over another: give --tolerance for a regression"
         )
-    wanted = _class_labels(labels, len(points), count, source)
+    wanted = torch.as_tensor(as_labels(numbers(np.asarray(labels), source), len(points), count, source))
     problem = Problem.over(logits, target.settings.norm, target.region, target.settings.budget)
     pairs, method = _pairs(problem)
     radii, correct = classification_radii(without_softmax(target.graph), pairs, points, wanted)
@@ -155,19 +156,6 @@ def best_upper(problem: Problem) -> Method:
         return Method(first.engine.name, first.engine.label, first.seconds, None, first.reason)
     best = min(bounded, key=lambda o: o.bound.value if o.bound else math.inf)
     return Method(best.engine.name, best.engine.label, best.seconds, best.bound)
-
-
-def _class_labels(labels: np.ndarray, samples: int, classes: int, source: str) -> torch.Tensor:
-    flat = np.asarray(labels).reshape(-1)
-    if len(flat) != samples:
-        raise InvalidInput(f"{source}: {samples} inputs, but {len(flat)} labels")
-    whole = np.asarray(flat, dtype=np.float64)
-    if not np.all(np.isfinite(whole)) or np.any(whole != np.floor(whole)):
-        raise InvalidInput(f"{source}: the labels are not whole numbers; a regression takes --tolerance instead")
-    if whole.min() < 0 or whole.max() >= classes:
-        said = f"label {int(whole.max() if whole.max() >= classes else whole.min())}"
-        raise InvalidInput(f"{source}: {said} is not one of the model's {classes} classes (0 to {classes - 1})")
-    return torch.as_tensor(whole.astype(np.int64))
 
 
 def without_softmax(graph: Graph) -> Graph:

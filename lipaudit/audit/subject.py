@@ -13,13 +13,14 @@ import numpy as np
 import torch
 
 from lipaudit.audit.settings import Domain, Preprocess, Settings
-from lipaudit.errors import InvalidInput, UsageError
+from lipaudit.errors import UsageError
 from lipaudit.graph.graph import Graph, prepend
 from lipaudit.graph.problem import Problem, caveats
 from lipaudit.graph.simplify import simplify
 from lipaudit.linear.map import Shape
 from lipaudit.linear.pointwise import Diagonal
 from lipaudit.loading import Loaded, ModelFacts, RefusedModel, load_model
+from lipaudit.loading.arrays import as_batch, numbers
 from lipaudit.numerics.box import Box
 from lipaudit.ops.affine import Affine
 from lipaudit.report.finding import Finding
@@ -111,16 +112,8 @@ def _region(domain: Domain, shape: Shape) -> Box:
 
 def as_points(data: np.ndarray, target: Subject, source: str) -> torch.Tensor:
     """The inputs [N, *input_shape] as float64. Raises InvalidInput where they cannot be."""
-    shape = target.graph.input_shape
-    array = np.asarray(data)
-    if array.size == 0 or len(array) == 0:
-        raise InvalidInput(f"{source}: there are no inputs (shape {list(array.shape)})")
-    points = torch.as_tensor(np.ascontiguousarray(array, dtype=np.float64))
-    if not bool(torch.isfinite(points).all()):
-        raise InvalidInput(f"{source}: the inputs hold NaN or infinite numbers")
-    if points[0].numel() != torch.Size(shape).numel():
-        raise InvalidInput(f"{source}: one input has shape {list(points.shape[1:])}, the model takes {list(shape)}")
-    return points.reshape(len(points), *shape)
+    samples = as_batch(numbers(np.asarray(data), source), target.graph.input_shape, source)
+    return torch.as_tensor(np.ascontiguousarray(samples, dtype=np.float64))
 
 
 def outside(points: torch.Tensor, target: Subject) -> int:

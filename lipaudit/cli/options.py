@@ -71,7 +71,7 @@ class Audit:
     ] = None
     domain: Annotated[
         str | None,
-        typer.Option("--domain", metavar="LO,HI|FILE", help="Possible raw inputs: 0,1 or an .npz with lower, upper."),
+        typer.Option("--domain", metavar="LO,HI|FILE", help="Possible raw inputs: 0,1, an .npz with lower and upper, or a .vnnlib."),
     ] = None
     preprocess: Annotated[
         str | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ def build(
     from lipaudit.audit import Preprocess, Settings
     from lipaudit.numerics.norms import Norm
 
+    _one_thread()
     return Settings(
         norm=Norm(audit.norm or policy.norm or "l2"),
         domain=_domain(domain),
@@ -43,14 +45,24 @@ def build(
     )
 
 
+def _one_thread() -> None:
+    """One thread unless OMP_NUM_THREADS says otherwise: on a busy two-core machine two took 50 times as long."""
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+
+
 def _domain(given: tuple[float, float] | Path | None) -> Domain | None:
     from lipaudit.audit import Domain
     from lipaudit.loading.arrays import read_box
+    from lipaudit.loading.vnnlib import read_vnnlib_box
 
     if given is None:
         return None
     if isinstance(given, Path):
-        return Domain(*read_box(given), str(given))
+        read = read_vnnlib_box if given.suffix.lower() == ".vnnlib" else read_box
+        return Domain(*read(given), str(given))
     low, high = given
     return Domain(low, high, f"{low:g},{high:g}")
 
@@ -68,12 +80,12 @@ def _device(wanted: str) -> str:
 
 
 def parse_domain(text: str) -> tuple[float, float] | Path:
-    """'0,1' or the name of an .npz file."""
-    if text.lower().endswith(".npz"):
+    """'0,1' or the name of an .npz or .vnnlib file."""
+    if text.lower().endswith((".npz", ".vnnlib")):
         return Path(text)
     ends = _numbers(text)
     if ends is None or len(ends) != 2 or not ends[0] <= ends[1]:
-        raise UsageError(f"--domain {text!r} is neither LO,HI with LO <= HI nor an .npz file")
+        raise UsageError(f"--domain {text!r} is neither LO,HI with LO <= HI nor an .npz or .vnnlib file")
     return ends[0], ends[1]
 
 

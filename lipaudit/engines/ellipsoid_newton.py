@@ -135,134 +135,149 @@ def rates(data: Inequality, guess: Guess) -> torch.Tensor:
 
 
 def solve(data: Inequality, guess: Guess, square: float, tolerance: float, deadline: float) -> list[Guess]:
-    """Multipliers along the central path, the last nearest to the optimum: the gap in t is tolerance t at the end.
+    """Multipliers of every iterate, the last one the best: at the end t is within tolerance t of the optimum.
 
     guess: strictly feasible multipliers with the bound sqrt(square). Stops early at the deadline.
     """
-    barrier = _Barrier(data, math.sqrt(square))
+    method = _PrimalDual(data, math.sqrt(square))
     point = torch.cat([rates(data, guess), torch.tensor([1.5], dtype=torch.float64)])
-    state = barrier.at(point)
     found: list[Guess] = []
-    if state is None:
+    if not method.start(point):
         return found
-    weight = max(barrier.pull(state), 1.0)
-    while time.monotonic() < deadline:
-        point, state, settled = barrier.centred(point, state, weight, deadline)
-        found.append(multipliers(data, point[:-1]))
-        if not settled or data.side / weight < tolerance * float(point[-1]):
+    while time.monotonic() < deadline and method.gap() > tolerance * float(method.point[-1]):
+        if not method.advance():
             break
-        weight *= 12.0
+        found.append(multipliers(data, method.point[:-1]))
     return found
+
+
+class _PrimalDual:
+    """Mehrotra's predictor and corrector in the direction of Helmberg, Rendl, Vanderbei and Wolkowicz (SIAM J. Optim. 6,
+    1996; also Kojima et al. and Monteiro): M Z = mu I is linearised, with Z >= 0 the multiplier of M >= 0.
+
+    The output is divided by `scale`, so that t starts near 1. M is always the exact one of `point`.
+    """
+
+    def __init__(self, data: Inequality, scale: float) -> None:
+        self.data, self.output = data, data.output / scale
+        self.q, self.side = data.output.shape[1], data.side
+        self.eye = torch.eye(self.side, dtype=torch.float64)
+
+    def start(self, point: torch.Tensor) -> bool:
+        """Whether the point is inside. Z is the one that the central path would have there."""
+        self.point = point
+        m = self.spread(point)
+        m.diagonal()[: self.data.inputs] += 1.0
+        m[self.q :, : self.q] = self.output
+        m[: self.q, self.q :] = self.output.mT
+        factor = _cholesky(m)
+        if factor is None:
+            return False
+        self.m, self.factor = m, factor
+        inverse = torch.cholesky_inverse(factor)
+        self.z = inverse / float(inverse.diagonal()[self.q :].sum())
+        return True
+
+    def spread(self, x: torch.Tensor) -> torch.Tensor:
+        """sum_k x_k (e_k e_k' - v_k v_k') with x_t I below: the part of M that is linear in x."""
+        d, q = self.data, self.q
+        m = torch.zeros(self.side, self.side, dtype=torch.float64)
+        m[:q, :q] = (d.rows * -x[:-1][d.of, None]).mT @ d.rows
+        m.diagonal()[d.unit] += x[:-1][d.own]
+        m.diagonal()[q:] += x[-1]
+        return m
+
+    def against(self, x: torch.Tensor) -> torch.Tensor:
+        """The inner products of a symmetric x with the matrix of every unknown."""
+        d, q = self.data, self.q
+        rows = ((d.rows @ x[:q, :q]) * d.rows).sum(1)
+        inner = _sums(x.diagonal()[d.unit], d.own, d.count) - _sums(rows, d.of, d.count)
+        return torch.cat([inner, x.diagonal()[q:].sum().reshape(1)])
+
+    def gap(self) -> float:
+        return float((self.m * self.z).sum())
+
+    def system(self, p: torch.Tensor) -> torch.Tensor:
+        """tr(A_k P A_l Z) for the matrices A of the unknowns."""
+        d, q, z, n = self.data, self.q, self.z, self.data.count
+        pv, zv = p[:, :q] @ d.rows.mT, z[:, :q] @ d.rows.mT
+        cross = _table(pv[d.unit] * zv[d.unit], d.own, d.of, n)
+        result = torch.zeros(n + 1, n + 1, dtype=torch.float64)
+        units = _table(p[d.unit][:, d.unit] * z[d.unit][:, d.unit], d.own, d.own, n)
+        result[:n, :n] = units + _table((d.rows @ pv[:q]) * (d.rows @ zv[:q]), d.of, d.of, n) - cross - cross.mT
+        edge = _sums((p[q:][:, d.unit] * z[q:][:, d.unit]).sum(0), d.own, n) - _sums((pv[q:] * zv[q:]).sum(0), d.of, n)
+        result[:n, n] = result[n, :n] = edge
+        result[n, n] = (p[q:, q:] * z[q:, q:]).sum()
+        return result
+
+    def advance(self) -> bool:
+        """One step; False where none is possible."""
+        p = torch.cholesky_inverse(self.factor)
+        solver = _Scaled.of(self.system(p))
+        if solver is None:
+            return False
+        along = self.against(p)
+        mu = self.gap() / self.side
+        cost = torch.zeros_like(self.point)
+        cost[-1] = 1.0
+        x = solver(-cost)
+        dm = self.spread(x)
+        dz = -self.z - _symmetric(p @ dm @ self.z)
+        primal, dual = self.reach(self.m, dm), self.reach(self.z, dz)
+        ahead = float(((self.m + primal * dm) * (self.z + dual * dz)).sum()) / self.side
+        target = mu * min(max(ahead / mu, 1e-8), 1.0) ** 3
+        bend = _symmetric(p @ dm @ dz)
+        x = solver(target * along - cost - self.against(bend))
+        dm = self.spread(x)
+        dz = target * p - self.z - _symmetric(p @ dm @ self.z) - bend
+        primal, dual = 0.95 * self.reach(self.m, dm), 0.95 * self.reach(self.z, dz)
+        m = self.m + primal * dm
+        factor = _cholesky(m)
+        if factor is None or primal < 1e-6:
+            return False
+        self.point = self.point + primal * x
+        self.m, self.factor, self.z = m, factor, self.z + dual * dz
+        return bool((self.point > 0).all())
+
+    def reach(self, matrix: torch.Tensor, move: torch.Tensor) -> float:
+        """About the largest step up to 1 / 0.95 for which matrix + step * move is positive definite."""
+        size = 1.0 / 0.95
+        for _ in range(60):
+            if _cholesky(matrix + size * move) is not None:
+                return size
+            size *= 0.85
+        return 0.0
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class _State:
-    """A factor of M at a point, and log det M."""
+class _Scaled:
+    """Solves with a positive definite matrix, through a factor of it with unit diagonal."""
 
     factor: torch.Tensor
-    logdet: float
+    size: torch.Tensor
+
+    @staticmethod
+    def of(matrix: torch.Tensor) -> _Scaled | None:
+        size = matrix.diagonal().clamp_min(1e-300).sqrt()
+        scaled = matrix / size / size[:, None]
+        for ridge in (1e-15, 1e-13, 1e-11, 1e-9, 1e-6):
+            factor = _cholesky(scaled + ridge * torch.eye(len(size), dtype=torch.float64))
+            if factor is not None:
+                return _Scaled(factor, size)
+        return None
+
+    def __call__(self, right: torch.Tensor) -> torch.Tensor:
+        return torch.cholesky_solve((right / self.size)[:, None], self.factor)[:, 0] / self.size
 
 
-class _Barrier:
-    """tau t - logdet M(lambda, t) and its Newton steps; the output is divided by `scale`, so that t starts near 1."""
+def _cholesky(matrix: torch.Tensor) -> torch.Tensor | None:
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    return factor if int(info) == 0 and bool(factor.isfinite().all()) else None
 
-    def __init__(self, data: Inequality, scale: float) -> None:
-        self.data, self.output = data, data.output / scale
-        self.q = data.output.shape[1]
 
-    def at(self, point: torch.Tensor) -> _State | None:
-        """None outside the domain."""
-        d, q = self.data, self.q
-        if not bool((point > 0).all()):
-            return None
-        rate = point[:-1]
-        m = torch.zeros(d.side, d.side, dtype=torch.float64)
-        m[:q, :q] = -(d.rows * rate[d.of, None]).mT @ d.rows
-        diagonal = m.diagonal()
-        diagonal[: d.inputs] += 1.0
-        diagonal[d.unit] += rate[d.own]
-        diagonal[q:] = float(point[-1])
-        m[q:, :q] = self.output
-        factor, info = torch.linalg.cholesky_ex(m)  # of the lower triangle
-        if int(info) != 0 or not bool(factor.isfinite().all()):
-            return None
-        return _State(factor, 2.0 * float(factor.diagonal().log().sum()))
-
-    def pull(self, state: _State) -> float:
-        """trace of the block of t in M^-1: the weight at which t is stationary."""
-        return float(torch.cholesky_inverse(state.factor).diagonal()[self.q :].sum())
-
-    def step(self, state: _State, weight: float) -> tuple[torch.Tensor, float]:
-        """(Newton direction, its decrement squared)."""
-        d, q = self.data, self.q
-        p = torch.cholesky_inverse(state.factor)
-        pv = p[:, :q] @ d.rows.mT
-        vv, ev, ee = d.rows @ pv[:q], pv[d.unit], p[d.unit][:, d.unit]
-        n = d.count
-        slope = _sums(ee.diagonal(), d.own, n) - _sums(vv.diagonal(), d.of, n)
-        gradient = torch.cat([-slope, torch.tensor([weight - float(p.diagonal()[q:].sum())], dtype=torch.float64)])
-        cross = _table(ev.square(), d.own, d.of, n)
-        hessian = torch.zeros(n + 1, n + 1, dtype=torch.float64)
-        hessian[:n, :n] = _table(ee.square(), d.own, d.own, n) + _table(vv.square(), d.of, d.of, n) - cross - cross.mT
-        edge = _sums(p[q:][:, d.unit].square().sum(0), d.own, n) - _sums(pv[q:].square().sum(0), d.of, n)
-        hessian[:n, n] = hessian[n, :n] = edge
-        hessian[n, n] = p[q:, q:].square().sum()
-        size = hessian.diagonal().clamp_min(1e-300).sqrt()
-        scaled = hessian / size / size[:, None]
-        for ridge in (1e-14, 1e-11, 1e-8, 1e-4):
-            factor, info = torch.linalg.cholesky_ex(scaled + ridge * torch.eye(n + 1, dtype=torch.float64))
-            if int(info) == 0:
-                break
-        else:
-            return torch.zeros(n + 1, dtype=torch.float64), 0.0
-        move = -torch.cholesky_solve((gradient / size)[:, None], factor)[:, 0] / size
-        return move, -float(gradient @ move)
-
-    def centred(
-        self, point: torch.Tensor, state: _State, weight: float, deadline: float
-    ) -> tuple[torch.Tensor, _State, bool]:
-        """Newton's method for one weight, and whether it came near the centre."""
-        for _ in range(60):
-            if time.monotonic() > deadline:
-                return point, state, False
-            move, decrement = self.step(state, weight)
-            if decrement < 0.1:
-                return point, state, True
-            moved = self.search(point, state, weight, move, decrement)
-            if moved is None:
-                return point, state, False
-            point, state = moved
-        return point, state, False
-
-    def search(
-        self, point: torch.Tensor, state: _State, weight: float, move: torch.Tensor, decrement: float
-    ) -> tuple[torch.Tensor, _State] | None:
-        """A point along `move` that is better by enough: shorter steps, or longer ones while they gain.
-
-        A multiplier far below its best value only doubles in a full step, as any -log does.
-        """
-        value = weight * float(point[-1]) - state.logdet
-        best: tuple[torch.Tensor, _State] | None = None
-        size, least = 1.0, value
-        for _ in range(60):
-            there = point + size * move
-            at = self.at(there)
-            if at is not None and float((at.factor.diagonal() / state.factor.diagonal()).min()) < 0.3:
-                at = None  # so near the boundary the way back is long
-            now = math.inf if at is None else weight * float(there[-1]) - at.logdet
-            if best is not None and now >= least:
-                break
-            if at is not None and now <= min(least, value - 0.1 * min(size, 1.0) * decrement):
-                best, least = (there, at), now
-                if size < 1.0:
-                    break
-                size *= 3.0
-            elif best is None:
-                size *= 0.5
-            else:
-                break
-        return best
+def _symmetric(matrix: torch.Tensor) -> torch.Tensor:
+    return (matrix + matrix.mT) / 2
 
 
 def _sums(x: torch.Tensor, index: torch.Tensor, count: int) -> torch.Tensor:

@@ -80,12 +80,13 @@ def numbers(array: np.ndarray, what: str) -> np.ndarray:
 
 
 def as_batch(array: np.ndarray, shape: tuple[int, ...], what: str = "inputs") -> np.ndarray:
-    """Samples [N, *shape], from [N, *shape], [N, *shape without its leading 1], or one sample [*shape].
+    """Samples [N, *shape], from [N, *shape], [N, *shape without its leading 1], flat rows, or one sample [*shape].
 
     A batch wins where both readings fit. Raises InvalidInput with both shapes.
     """
     short = shape[1:] if shape[:1] == (1,) else shape
-    if array.shape[1:] in (shape, short) and array.ndim:
+    size = math.prod(shape)
+    if (array.ndim == 2 and array.shape[1] == size and array.shape not in (shape, short)) or (array.shape[1:] in (shape, short) and array.ndim):
         count = len(array)
     elif array.shape in (shape, short):
         count = 1

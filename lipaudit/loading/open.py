@@ -47,13 +47,28 @@ def read_graph(
 ) -> Loaded:
     """What load_model gives, for a file's bytes, before it is checked against onnxruntime."""
     model = parse_model(content, file)
+    known = ModelFacts(str(file), sha256(content), _default_opset(model), (), (), None)
+    try:
+        return _read(model, content, file, shapes or {}, output)
+    except RefusedModel as refused:
+        raise RefusedModel(refused.path, refused.refusals, refused.facts or known) from None
+
+
+def _read(
+    model: onnx.ModelProto, content: bytes, file: Path, shapes: Mapping[str, Shape], output: str | None
+) -> Loaded:
     opset = _opset(model, str(file))
     builder = Builder(model.graph, opset, file)
-    inputs = _inputs(builder, shapes or {})
+    inputs = _inputs(builder, shapes)
     wanted = _outputs(model.graph, output)
     graph, outputs = _build(builder, inputs, wanted, str(file))
     facts = ModelFacts(str(file), sha256(content), opset, inputs, outputs, None, tuple(builder.assumptions))
     return Loaded(facts, prune(graph), content)
+
+
+def _default_opset(model: onnx.ModelProto) -> int:
+    """The opset to name in a report, 0 where the file imports none."""
+    return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
 def _opset(model: onnx.ModelProto, path: str) -> int:
@@ -93,7 +108,8 @@ def _input_facts(info: onnx.ValueInfoProto, given: Shape | None, builder: Builde
         if not fits:
             raise UsageError(f"--shape {list(given)} does not fit input {info.name!r} of shape {list(declared)}")
     elif open_axes := [str(d or "?") for d in declared if not isinstance(d, int) or d <= 0]:
-        builder.assumptions.append(f"input {info.name}: the open axes {', '.join(open_axes)} are 1 (one sample)")
+        axes = f"axis {open_axes[0]} is" if len(open_axes) == 1 else f"axes {', '.join(open_axes)} are"
+        builder.assumptions.append(f"one sample is audited: of input {info.name!r} the open {axes} 1")
     shape = given or tuple(d if isinstance(d, int) and d > 0 else 1 for d in declared)
     return TensorFacts(info.name, shape, dtype_name(tensor.elem_type), declared)
 

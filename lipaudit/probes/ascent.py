@@ -8,6 +8,7 @@ from typing import final
 
 import torch
 
+from lipaudit.errors import InvalidInput
 from lipaudit.graph.graph import Graph
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm
@@ -54,6 +55,8 @@ def ascend(
     deadline = time.monotonic() + seconds
     generator = torch.Generator().manual_seed(seed)
     found = _measure(graph, norm, _samples(graph, region, starts, generator)).best(_ELITE)
+    if not len(found.points):
+        return None
     if any(node.op.family != "Affine" for node in graph.nodes):
         found = _climb(graph, norm, region, found, deadline, generator)
     return best_witness(graph, norm, found.points, found.directions, region)
@@ -78,7 +81,14 @@ def _inside(x: torch.Tensor, region: Box | None) -> torch.Tensor:
 
 
 def _measure(graph: Graph, norm: Norm, points: torch.Tensor) -> _Found:
-    answer = jacobian_norms(graph.forward, points, norm, tolerance=1e-3, directions=True)
+    """What is found at the points. Those where the function has no derivative (0/0, the root of 0) are left out."""
+    try:
+        answer = jacobian_norms(graph.forward, points, norm, tolerance=1e-3, directions=True)
+    except InvalidInput:
+        if len(points) == 1:
+            return _Found(points[:0], points.new_zeros(0), points[:0])
+        half = len(points) // 2
+        return _measure(graph, norm, points[:half]).joined(_measure(graph, norm, points[half:]))
     assert answer.direction is not None
     return _Found(points, answer.norm, answer.direction)
 

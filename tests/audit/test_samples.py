@@ -137,15 +137,15 @@ def test_a_regression_has_one_radius_for_all() -> None:
 
 def test_what_does_not_fit_is_said() -> None:
     path, (x, y) = SAMPLES / "digits_mlp.onnx", data("digits_mlp")
-    with pytest.raises(InvalidInput, match="shape"):
+    with pytest.raises(InvalidInput, match="63"):
         local(path, x[:, :63], Settings())
-    with pytest.raises(InvalidInput, match="no inputs"):
+    with pytest.raises(InvalidInput, match="empty"):
         local(path, x[:0], Settings())
-    with pytest.raises(InvalidInput, match="NaN"):
+    with pytest.raises(InvalidInput, match="nan at index"):
         local(path, np.where(x[:2] > 3, np.nan, x[:2]), Settings())
-    with pytest.raises(InvalidInput, match="450 inputs, but 449 labels"):
+    with pytest.raises(InvalidInput, match="one label for each of 450"):
         certify(path, x, y[:-1], Settings())
-    with pytest.raises(InvalidInput, match="label 10"):
+    with pytest.raises(InvalidInput, match="10 at index"):
         certify(path, x, np.where(y == 9, 10, y), Settings())
     with pytest.raises(UsageError, match="one output"):
         certify(SAMPLES / "diabetes_tanh.onnx", *data("diabetes_tanh"), Settings())
@@ -157,7 +157,7 @@ def test_check_names_what_is_audited() -> None:
     report = check(SAMPLES / "digits_cnn.onnx", Settings())
     assert report.model.inputs[0].shape == (1, 1, 8, 8)
     assert report.upper is None
-    assert any("open axes" in said for said in report.assumptions)
+    assert any("open axis batch is 1" in said for said in report.assumptions)
 
 
 def test_a_jump_is_refused_by_name(tmp_path: Path) -> None:

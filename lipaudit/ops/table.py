@@ -1,0 +1,91 @@
+"""docs/ops.md, from the registry: `python -m lipaudit.ops.table > docs/ops.md`."""
+
+from __future__ import annotations
+
+import sys
+from types import CodeType, FunctionType, ModuleType
+
+from lipaudit.ops.discontinuous import DISCONTINUOUS
+from lipaudit.ops.op import Op
+from lipaudit.ops.registry import Entry, registry
+
+_HEAD = """# The ops that are known
+
+Written by `python -m lipaudit.ops.table > docs/ops.md` from the registry; a test keeps it current. A node whose op or
+revision is not listed here, or which has an attribute that the op's author did not read, is refused by name.
+
+*Revisions* are the `since_version` numbers of the op. *Built from* are the families whose rules apply (lipaudit/ops);
+`Affine` includes every linear map (lipaudit/linear). The *gain* is the Lipschitz constant by which it enters a bound, in
+all of l1, l2 and linf unless it says otherwise; "needs a domain" means that there is none over all inputs.
+
+| op | revisions | built from | gain | source |
+|---|---|---|---|---|
+"""
+
+_JUMPS = """
+## Ops that are refused because they jump
+
+They have no finite Lipschitz constant wherever their input varies. Of constants they are computed at load time.
+
+| op | reason |
+|---|---|
+"""
+
+_MADE_BY_METHODS = {"affine", "pick", "reshape", "broadcast"}
+
+
+def table() -> str:
+    """The whole page."""
+    rows = [_row(entry) for entry in registry().values()]
+    jumps = [f"| {op} | {why} |" for op, why in sorted(DISCONTINUOUS.items())]
+    return _HEAD + "\n".join(rows) + "\n" + _JUMPS + "\n".join(jumps) + "\n"
+
+
+def _row(entry: Entry) -> str:
+    versions = ", ".join(str(v) for v in entry.versions)
+    families = ", ".join(sorted(_families(entry))) or "the value itself"
+    source = entry.parser.__module__.rpartition(".")[2]
+    summary = entry.summary.replace("|", "\\|")
+    return f"| {entry.op} | {versions} | {families} | {summary} | ops/onnx/{source}.py |"
+
+
+def _families(entry: Entry) -> set[str]:
+    """The op classes that the parser, or what it calls in its own package, names."""
+    found: set[str] = set()
+    seen: set[int] = set()
+    assert isinstance(entry.parser, FunctionType)
+    pending: list[FunctionType] = [entry.parser]
+    while pending:
+        function = pending.pop()
+        if id(function) in seen:
+            continue
+        seen.add(id(function))
+        names = _names(function.__code__)
+        if names & _MADE_BY_METHODS:
+            found.add("Affine")
+        for name in sorted(names):
+            value = function.__globals__.get(name)
+            if isinstance(value, type) and issubclass(value, Op):
+                found.add(value.__name__)
+            elif isinstance(value, FunctionType) and _ours(value):
+                pending.append(value)
+            elif isinstance(value, type) and _ours(value):
+                pending.extend(part for part in vars(value).values() if isinstance(part, FunctionType))
+    return found
+
+
+def _ours(value: FunctionType | type | ModuleType) -> bool:
+    return getattr(value, "__module__", "").startswith("lipaudit.ops.onnx")
+
+
+def _names(code: CodeType) -> set[str]:
+    """Every global and attribute name in a function, nested functions included."""
+    names = set(code.co_names)
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            names |= _names(part)
+    return names
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table())
