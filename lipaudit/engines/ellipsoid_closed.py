@@ -5,6 +5,8 @@ Nothing here is proven: `ellipsoid_verify` does not believe any of it.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 
 import torch
@@ -14,14 +16,15 @@ from lipaudit.engines.ellipsoid_program import Gain, Linear, Program, Slope
 Choice = Callable[[int, torch.Tensor], torch.Tensor]
 """(place of the step, Y_vv) -> Theta, a vector as long as Y_vv is wide."""
 
+Guess = dict[int, torch.Tensor]
+"""Theta by the place of its step."""
+
 
 def recursion(program: Program, choose: Choice) -> torch.Tensor:
     """Y of the output, differentiable in what `choose` answers. Raises LinAlgError where Theta - Y_vv is not positive."""
     sizes = program.sizes
-    blocks: dict[int, torch.Tensor] = {}  # rows of a factor-free ellipsoid: Y kept as one matrix with an order
     order: tuple[int, ...] = (0,)
     y = torch.empty(0, 0, dtype=torch.float64) if program.starts() else torch.eye(sizes[0], dtype=torch.float64)
-    del blocks
     for place, step in enumerate(program.steps):
         if place == 0 and program.starts() and isinstance(step, Linear):
             y, order = step.matrix @ step.matrix.mT, step.targets
@@ -81,8 +84,7 @@ def fast(slack: float) -> Choice:
     """Theta = (1 + slack) lambda_max(Y_vv) I: slack 1 is ECLipsE-Fast (Xu & Sivaranjani 2024)."""
 
     def choose(_: int, y: torch.Tensor) -> torch.Tensor:
-        top = float(torch.linalg.eigvalsh(y)[-1]) if len(y) else 0.0
-        return torch.full((len(y),), (1.0 + slack) * max(top, 2.0**-200), dtype=torch.float64)
+        return torch.full((len(y),), (1.0 + slack) * max(_top(y), 2.0**-200), dtype=torch.float64)
 
     return choose
 
@@ -96,8 +98,7 @@ def jacobi(slack: float) -> Choice:
         d = y.diagonal().clamp_min(0.0)
         d = d + max(1e-6 * float(d.mean()), 2.0**-200)
         root = d.sqrt()
-        top = float(torch.linalg.eigvalsh(y / root / root[:, None])[-1])
-        return (1.0 + slack) * top * d
+        return (1.0 + slack) * _top(y / root / root[:, None]) * d
 
     return choose
 
@@ -112,16 +113,28 @@ def gershgorin(slack: float) -> Choice:
     return choose
 
 
-CLOSED: tuple[Choice, ...] = (fast(1.0), jacobi(1.0), jacobi(0.5), jacobi(0.25), gershgorin(0.5))
+def _top(y: torch.Tensor) -> float:
+    """About the largest eigenvalue of a positive semidefinite matrix."""
+    if len(y) <= 256:
+        return float(torch.linalg.eigvalsh(y)[-1]) if len(y) else 0.0
+    x = torch.arange(1.0, len(y) + 1.0, dtype=torch.float64).cos() + 1.0
+    for _ in range(50):
+        x = y @ (x / torch.linalg.vector_norm(x).clamp_min(1e-200))
+    return 1.02 * float(torch.linalg.vector_norm(x))
 
 
-def best_closed(program: Program) -> list[tuple[float, dict[int, torch.Tensor]]]:
+CLOSED: tuple[Choice, ...] = (fast(1.0), jacobi(0.5), jacobi(1.0), jacobi(0.25), gershgorin(0.5), fast(2.0**-20))
+
+
+def best_closed(program: Program, deadline: float = math.inf) -> list[tuple[float, Guess]]:
     """(guess of L^2 in the program's units, multipliers) of every closed form that works out, smallest first."""
     found = []
     for rule in CLOSED:
-        chosen: dict[int, torch.Tensor] = {}
+        if found and time.monotonic() > deadline:
+            break
+        chosen: Guess = {}
 
-        def choose(place: int, y: torch.Tensor, rule: Choice = rule, chosen: dict[int, torch.Tensor] = chosen) -> torch.Tensor:
+        def choose(place: int, y: torch.Tensor, rule: Choice = rule, chosen: Guess = chosen) -> torch.Tensor:
             chosen[place] = rule(place, y)
             if isinstance(program.steps[place], Gain) and len(y):
                 chosen[place] = torch.full_like(chosen[place], float(chosen[place].max()))
@@ -131,5 +144,6 @@ def best_closed(program: Program) -> list[tuple[float, dict[int, torch.Tensor]]]
             value = float(torch.linalg.eigvalsh(recursion(program, choose))[-1])
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             continue
-        found.append((value, chosen))
+        if math.isfinite(value):
+            found.append((value, chosen))
     return sorted(found, key=lambda pair: pair[0])

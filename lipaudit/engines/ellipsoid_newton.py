@@ -19,9 +19,8 @@ from typing import final
 
 import torch
 
+from lipaudit.engines.ellipsoid_closed import Guess
 from lipaudit.engines.ellipsoid_program import Gain, Linear, Program, Slope
-
-Guess = dict[int, torch.Tensor]
 
 
 @final

@@ -121,7 +121,7 @@ def _domain(fields: Fields, folder: Path) -> tuple[float, float] | Path | None:
     if value is None:
         return None
     if not isinstance(value, list) or len(value) != 2 or not all(map(is_number, value)) or not value[0] <= value[1]:
-        raise fields.wrong("domain", "[low, high] with low <= high, or the name of an .npz file")
+        raise fields.wrong("domain", "[low, high] with low <= high, or the name of an .npz or .vnnlib file")
     return float(value[0]), float(value[1])
 
 

@@ -35,6 +35,10 @@ class Conv(LinearMap):
             raise ValueError(f"a convolution over {axes} axes is not known here")
         if self.kernel.dim() != axes + 2 or self.kernel.shape[1] * self.groups != self.source[1]:
             raise ValueError(f"a kernel {tuple(self.kernel.shape)} does not fit an input {self.source}")
+        if min(*self.stride, *self.dilation, self.groups) < 1:
+            raise ValueError("a stride, a dilation or the number of groups is not positive")
+        if self.kernel.shape[0] % self.groups:
+            raise ValueError(f"{self.kernel.shape[0]} outputs do not make {self.groups} equal groups")
         if min(min(pair) for pair in self.pads) < 0:
             raise ValueError("negative padding is not known here")
         if any(size < 1 for size in self.out_shape[2:]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,16 @@ from onnx import defs, helper
 
 from lipaudit.errors import InvalidInput, Unsupported
 from lipaudit.graph.graph import Node
+from lipaudit.loading.conformity import conform
 from lipaudit.loading.constants import constant, evaluate, non_finite
 from lipaudit.loading.model import Refusal
 from lipaudit.ops.discontinuous import reason as jump
 from lipaudit.ops.op import Op
-from lipaudit.ops.registry import Constant, Data, RawNode, Value, parse
+from lipaudit.ops.registry import Constant, Data, RawNode, Value, parse, room
 
 MAX_NODES = 50_000
-MAX_ENTRIES = 2**28
+MAX_TOTAL = 2**30
+"""Of all values of a graph together."""
 
 
 class _Refused:
@@ -43,12 +47,14 @@ class Builder:
         self._used = {name for node in proto.node for name in node.input if name}
         self._integer_inputs: dict[str, str] = {}
         self._folded: list[str] = []
+        self.order: list[onnx.NodeProto] = []
+        self._entries = 0
         if len(proto.node) > MAX_NODES:
             raise InvalidInput(f"model {path} has {len(proto.node)} nodes, more than the {MAX_NODES} that are read")
-        names = [name for node in proto.node for name in node.output if name]
-        names += [tensor.name for tensor in proto.initializer]
-        if len(set(names)) != len(names):
-            twice = next(name for name in names if names.count(name) > 1)
+        names = Counter(name for node in proto.node for name in node.output if name)
+        names.update(tensor.name for tensor in proto.initializer)
+        names.update(info.name for info in proto.input if info.name not in self._stored)
+        if (twice := next((name for name, count in names.items() if count > 1), None)) is not None:
             raise InvalidInput(f"model {path} defines the value {twice!r} twice, so two runtimes may disagree on it")
 
     def bind(self, name: str, value: Data) -> None:
@@ -62,15 +68,20 @@ class Builder:
 
     def emit_named(self, name: str, kind: str, op: Op, *args: Data) -> Data:
         """Adds a node and gives its value."""
-        if any(n > MAX_ENTRIES for n in (_entries(op.out_shape),)):
-            raise Unsupported(f"its result of shape {list(op.out_shape)} is too large")
+        room(*op.out_shape)
+        if 0 in op.out_shape:
+            raise Unsupported(f"its result of shape {list(op.out_shape)} is empty")
+        self._entries += math.prod(op.out_shape)
+        if self._entries > MAX_TOTAL:
+            raise Unsupported("the values up to this one have too many entries in all")
         self.nodes.append(Node(name, kind, op, tuple(arg.number for arg in args), (name,)))
         return Data(len(self.nodes), op.out_shape)
 
     def run(self, wanted: Sequence[str]) -> list[Value | None]:
         """The values of the wanted names; None where a refusal stands in self.refusals."""
         self._used.update(wanted)
-        for node in self._in_order(wanted):
+        self.order = self._in_order(wanted)
+        for node in self.order:
             self._step(node)
         found = [self._lookup(name) for name in wanted]
         if self._folded:
@@ -140,7 +151,7 @@ class Builder:
             except Unsupported as error:
                 self.refusals.append(Refusal(proto.op_type, name, str(error)))
                 refused = True
-            except (ValueError, IndexError, RuntimeError, TypeError) as error:
+            except (ValueError, LookupError, ArithmeticError, RuntimeError, TypeError, StopIteration) as error:
                 # a shape or an attribute that torch or a family rejects: the file is odd, not our arithmetic
                 detail = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
                 self.refusals.append(Refusal(proto.op_type, name, f"it does not fit its inputs ({detail})"))
@@ -152,9 +163,10 @@ class Builder:
     def _outcome(self, proto: onnx.NodeProto, name: str, args: list[Value | None]) -> Sequence[Value]:
         if proto.domain not in ("", "ai.onnx"):
             raise Unsupported(f"it belongs to the domain {proto.domain!r}, of which no rule is known")
-        version = self._version(proto.op_type)
+        schema = self._schema(proto.op_type)
         if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in proto.attribute):
             raise Unsupported("it holds a graph of its own (control flow), which is not read")
+        conform(proto, schema)
         if proto.op_type == "Constant":
             return [self._constant_node(proto, name)]
         if proto.op_type in ("Shape", "Size", "EyeLike") and isinstance(args[0], Data):
@@ -171,12 +183,12 @@ class Builder:
         def emit(op: Op, *data: Data) -> Data:
             return self.emit_named(name, proto.op_type, op, *data)
 
-        raw = RawNode(proto.op_type, name, version, tuple(args), named, needed, emit)
+        raw = RawNode(proto.op_type, name, int(schema.since_version), tuple(args), named, needed, emit)
         return parse(raw, {a.name: _attribute(a) for a in proto.attribute})
 
-    def _version(self, op: str) -> int:
+    def _schema(self, op: str) -> defs.OpSchema:
         try:
-            return int(defs.get_schema(op, self.opset, "").since_version)
+            return defs.get_schema(op, self.opset, "")
         except defs.SchemaError:
             raise Unsupported(f"opset {self.opset} has no op of this name") from None
 
@@ -187,7 +199,7 @@ class Builder:
         else:
             kinds = {"value_float": float, "value_floats": float, "value_int": int, "value_ints": int}
             if attribute.name not in kinds:
-                raise Unsupported(f"a constant given as {attribute.name} is not supported")
+                raise Unsupported(f"a constant given as {attribute.name!r} is not supported")
             import numpy as np
 
             from lipaudit.loading.constants import from_array
@@ -212,6 +224,8 @@ class Builder:
 
     def _fold(self, proto: onnx.NodeProto, name: str, args: list[Constant | None]) -> list[Constant]:
         results = evaluate(proto, args, self.opset, len(proto.output))
+        if any(non_finite(result) is not None for result in results):
+            raise Unsupported("the constants it computes with give a number that is not finite")
         if proto.op_type not in _EXACT and any(r.real for r in results):
             self._folded.append(name)
         return results
@@ -221,13 +235,6 @@ def _placeholder(data: Data) -> Constant:
     import torch
 
     return Constant(torch.zeros(1, dtype=torch.float64).expand(data.shape))
-
-
-def _entries(shape: tuple[int, ...]) -> int:
-    product = 1
-    for n in shape:
-        product *= n
-    return product
 
 
 def _attribute(attribute: onnx.AttributeProto) -> Any:

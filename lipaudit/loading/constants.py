@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,26 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from lipaudit.errors import InvalidInput, Unsupported
-from lipaudit.ops.registry import Constant
+from lipaudit.ops.registry import MAX_ENTRIES, Constant
 
-MAX_ENTRIES = 2**28
-"""No constant may be larger: a file of 200 bytes can ask for terabytes."""
+MAX_STORED = 2**28
+"""Entries of one tensor that the file itself holds."""
 
 
 def constant(tensor: onnx.TensorProto, path: Path) -> Constant:
     """A stored tensor. Raises InvalidInput for non-finite weights, Unsupported for external data and odd types."""
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise Unsupported(f"its data lies in another file, which is not read; save {path.name} with its data inside")
-    if int(np.prod(tensor.dims, dtype=object) if tensor.dims else 1) > MAX_ENTRIES:
-        raise Unsupported(f"its shape {list(tensor.dims)} is too large")
+    dims = list(tensor.dims)
+    if min(dims, default=0) < 0:
+        raise InvalidInput(f"model {path}: tensor {tensor.name!r} has the negative shape {dims}")
+    if math.prod(dims) > MAX_STORED:
+        raise Unsupported(f"its shape {dims} is too large")
     try:
         array = numpy_helper.to_array(tensor)
-    except (ValueError, TypeError) as error:
-        raise InvalidInput(f"model {path}: tensor {tensor.name!r} is damaged ({error})") from None
+    except (ValueError, TypeError, KeyError) as error:  # KeyError: a type that has no number
+        detail = str(error).split("\n")[0][:160]
+        raise InvalidInput(f"model {path}: tensor {tensor.name!r} is damaged ({detail})") from None
     return from_array(array)
 
 
@@ -64,13 +69,14 @@ def evaluate(node: onnx.NodeProto, args: Sequence[Constant | None], opset: int, 
     if node.op_type == "Shape":
         return [Constant(torch.tensor(_shape_slice(feeds[0].shape, node), dtype=torch.int64))]  # type: ignore[union-attr]
     if node.op_type == "Cast":
-        return [_cast(feeds[0], next(a.i for a in node.attribute if a.name == "to"))]
+        return [_cast(feeds[0], next((a.i for a in node.attribute if a.name == "to"), 0))]
     try:
         runner = ReferenceEvaluator(_alone(node, feeds, opset))
         with np.errstate(all="ignore"):
             results: Any = runner.run(None, {f"a{place}": feed for place, feed in enumerate(feeds) if feed is not None})
     except Exception as error:  # noqa: BLE001 - the reference implementation raises what its numpy calls raise
-        raise Unsupported(f"it could not be evaluated ({type(error).__name__}: {str(error)[:120]})") from None
+        detail = str(error).split("\n")[0][:120]
+        raise Unsupported(f"it could not be evaluated ({type(error).__name__}: {detail})") from None
     return [from_array(np.asarray(result)) for result in results[:outputs]]
 
 
@@ -121,22 +127,38 @@ _FOLDABLE = frozenset(
 
 def _cap(node: onnx.NodeProto, args: Sequence[Constant | None]) -> None:
     """Refuses a result larger than MAX_ENTRIES before it is made."""
-    values = [None if arg is None else arg.value for arg in args]
-    size = 0.0
-    if node.op_type in ("ConstantOfShape", "Expand") and values[-1] is not None:
-        size = float(np.prod([float(abs(n)) for n in values[-1].reshape(-1).tolist()]))
-        size *= 1 if node.op_type == "ConstantOfShape" else max(1, values[0].numel() if values[0] is not None else 1)
-        size = size if node.op_type == "ConstantOfShape" else min(size, float(MAX_ENTRIES) * 2)
-    elif node.op_type == "Tile" and values[0] is not None and values[1] is not None:
-        size = values[0].numel() * float(np.prod([float(n) for n in values[1].reshape(-1).tolist()]))
-    elif node.op_type == "Range" and all(v is not None for v in values):
-        start, limit, delta = (float(v.reshape(())) for v in values if v is not None)
-        size = abs((limit - start) / delta) if delta else 0.0
-    elif node.op_type == "Pad" and len(values) > 1 and values[0] is not None and values[1] is not None:
-        size = float(np.prod([n + float(values[1].abs().sum()) for n in values[0].shape]))
-    elif node.op_type == "MatMul" and values[0] is not None and values[1] is not None:
-        size = (
-            float(values[0].numel()) * float(values[1].numel()) / max(1, values[0].shape[-1] if values[0].dim() else 1)
-        )
-    if size > MAX_ENTRIES:
-        raise Unsupported(f"its result would have {size:.3g} entries")
+    values = [arg.value for arg in args if arg is not None]
+    if not values or (size := _result_size(node.op_type, values)) <= MAX_ENTRIES:
+        return
+    raise Unsupported(f"its result would have {float(min(size, 10**300)):.3g} entries")
+
+
+def _result_size(op: str, values: Sequence[torch.Tensor]) -> float:
+    """At most how many entries the op makes of these arguments, where it may be more than any of them has."""
+    numbers = [float(n) for n in values[-1].reshape(-1)[:64].tolist()]
+    first = values[0]
+    match op:
+        case "ConstantOfShape":
+            return math.prod(map(abs, numbers))
+        case "Expand":
+            return math.prod(map(abs, numbers)) * first.numel()
+        case "Tile":
+            return first.numel() * math.prod(map(abs, numbers))
+        case "Range" if len(values) == 3:
+            start, limit, delta = (float(value.reshape(())) for value in values)
+            return abs((limit - start) / delta) if delta else 0.0
+        case "Pad" if len(values) > 1:
+            return math.prod(n + float(values[1].double().abs().sum()) for n in first.shape)
+        case "MatMul" | "Gemm":
+            inner = first.shape[-1] if first.dim() else 1
+            return float(first.numel()) * float(values[-1].numel()) / max(1, inner)
+        case "Gather" if len(values) > 1 and first.dim():
+            return float(values[1].numel()) * first.numel() / max(1, min(first.shape))
+        case "Concat":
+            return float(sum(value.numel() for value in values))
+        case "ScatterND" | "ScatterElements" | "GatherND" | "GatherElements" | "Slice" | "Reshape" | "Split":
+            return 0.0
+        case _:  # the rest works entry by entry, on arguments spread to a common shape
+            ranks = max(value.dim() for value in values)
+            shapes = [(1,) * (ranks - value.dim()) + tuple(value.shape) for value in values]
+            return float(math.prod(max(sizes) for sizes in zip(*shapes, strict=True)))

@@ -12,6 +12,9 @@ from lipaudit.errors import LipauditError
 from lipaudit.graph.graph import Graph
 from lipaudit.linear.map import Shape
 
+REALS = ("float16", "float32", "float64", "bfloat16")
+"""The types of inputs that have a Jacobian."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,10 @@ class ModelFacts:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """A model as a graph of one tensor. Several inputs are one flat vector, in order; so are several outputs."""
+    """A model as a graph of one tensor. Several inputs are one flat vector, in order; so are several outputs.
+
+    content: of a file that onnxruntime is given: the one that was read, or what the audited outputs need of it.
+    """
 
     facts: ModelFacts
     graph: Graph
@@ -66,7 +72,8 @@ class Loaded:
     def evaluate(self, points: np.ndarray) -> torch.Tensor:
         """Our graph's answers at the same points, [B, *output_shape]."""
         with torch.no_grad():
-            return self.graph.forward(torch.as_tensor(points, dtype=torch.float64))
+            parts = torch.as_tensor(points, dtype=torch.float64).split(self.graph.batch)
+            return torch.cat([self.graph.forward(part) for part in parts])
 
 
 @final

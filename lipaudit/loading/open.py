@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from lipaudit.graph.graph import Graph, prune
 from lipaudit.linear.map import LinearMap, Shape
 from lipaudit.linear.selection import NOTHING, Selection
 from lipaudit.loading.building import Builder, dtype_name
-from lipaudit.loading.model import Loaded, ModelFacts, Refusal, RefusedModel, TensorFacts
+from lipaudit.loading.excerpt import excerpt
+from lipaudit.loading.model import REALS, Loaded, ModelFacts, Refusal, RefusedModel, TensorFacts
 from lipaudit.loading.parity import check_parity
 from lipaudit.loading.reading import parse_model, read_bytes, sha256
+from lipaudit.loading.reference import RUNTIME
 from lipaudit.numerics.box import Box
 from lipaudit.ops.affine import Affine
-from lipaudit.ops.registry import Data
+from lipaudit.ops.registry import MAX_ENTRIES, Data
 
 OPSETS = range(1, 29)
 """Revisions of the default domain whose ops are listed."""
@@ -39,6 +42,7 @@ def load_model(
     that cannot be audited, each with its node).
     """
     file = Path(path)
+    RUNTIME.start()  # it is ready by the time the graph is
     return check_parity(read_graph(read_bytes(file), file, shapes=shapes, output=output), box)
 
 
@@ -63,7 +67,8 @@ def _read(
     wanted = _outputs(model.graph, output)
     graph, outputs = _build(builder, inputs, wanted, str(file))
     facts = ModelFacts(str(file), sha256(content), opset, inputs, outputs, None, tuple(builder.assumptions))
-    return Loaded(facts, prune(graph), content)
+    runnable = excerpt(model, content, builder.order, [i.name for i in inputs if i.dtype in REALS], wanted)
+    return Loaded(facts, prune(graph), runnable)
 
 
 def _default_opset(model: onnx.ModelProto) -> int:
@@ -83,6 +88,9 @@ def _opset(model: onnx.ModelProto, path: str) -> int:
     if model.functions:
         reason = "it defines functions of its own, which are not read; export without them"
         raise RefusedModel(path, (Refusal("model", model.functions[0].name, reason, "LIP102"),))
+    if model.graph.sparse_initializer:
+        reason = "it stores sparse tensors, which are not read; export without them"
+        raise RefusedModel(path, (Refusal("model", model.graph.sparse_initializer[0].values.name, reason, "LIP102"),))
     return int(versions[0])
 
 
@@ -101,6 +109,10 @@ def _input_facts(info: onnx.ValueInfoProto, given: Shape | None, builder: Builde
     declared = tuple(
         dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None) for dim in tensor.shape.dim
     )
+    if not tensor.HasField("shape") and dtype_name(tensor.elem_type) in REALS:
+        if given is None:
+            raise UsageError(f"input {info.name!r} has no shape in the file; say which one to audit with --shape")
+        return TensorFacts(info.name, given, dtype_name(tensor.elem_type), (None,) * len(given))
     if given is not None:
         fits = len(given) == len(declared) and all(
             not isinstance(d, int) or d <= 0 or d == g for d, g in zip(declared, given, strict=False)
@@ -111,7 +123,10 @@ def _input_facts(info: onnx.ValueInfoProto, given: Shape | None, builder: Builde
         axes = f"axis {open_axes[0]} is" if len(open_axes) == 1 else f"axes {', '.join(open_axes)} are"
         builder.assumptions.append(f"one sample is audited: of input {info.name!r} the open {axes} 1")
     shape = given or tuple(d if isinstance(d, int) and d > 0 else 1 for d in declared)
-    return TensorFacts(info.name, shape, dtype_name(tensor.elem_type), declared)
+    dtype = dtype_name(tensor.elem_type)
+    if dtype in REALS and math.prod(shape) > MAX_ENTRIES:
+        raise RefusedModel(str(builder.path), (Refusal("input", info.name, f"its shape {list(shape)} is too large"),))
+    return TensorFacts(info.name, shape, dtype, declared)
 
 
 def _outputs(graph: onnx.GraphProto, wanted: str | None) -> list[str]:
@@ -143,9 +158,9 @@ def _build(
 
 def _bind_inputs(builder: Builder, inputs: tuple[TensorFacts, ...]) -> Shape:
     """Names the inputs' values; several are cut out of one flat vector."""
-    real = [facts for facts in inputs if facts.dtype in _REAL]
+    real = [facts for facts in inputs if facts.dtype in REALS]
     for facts in inputs:
-        if facts.dtype not in _REAL:
+        if facts.dtype not in REALS:
             builder.refuse_input(facts.name, facts.dtype)
     if not real:
         raise RefusedModel(str(builder.path), tuple(builder.input_refusals) or (_NO_INPUT,))
@@ -163,7 +178,6 @@ def _bind_inputs(builder: Builder, inputs: tuple[TensorFacts, ...]) -> Shape:
     return (total,)
 
 
-_REAL = ("float16", "float32", "float64", "bfloat16")
 _NO_INPUT = Refusal("model", "", "it has no input", "LIP104")
 
 

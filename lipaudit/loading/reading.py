@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -21,7 +22,8 @@ _LFS = b"version https://git-lfs"
 def read_bytes(path: Path, what: str = "model", limit: int = MAX_BYTES) -> bytes:
     """The content of a regular file, read once. Raises InvalidInput for anything else."""
     try:
-        with path.open("rb") as stream:
+        # a pipe that nobody writes to must not stop us, so it is opened without waiting for one
+        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise InvalidInput(f"{what} {path} is not a regular file")
@@ -32,6 +34,8 @@ def read_bytes(path: Path, what: str = "model", limit: int = MAX_BYTES) -> bytes
         raise InvalidInput(f"{what} {path} does not exist") from None
     except IsADirectoryError:
         raise InvalidInput(f"{what} {path} is a folder, not a file") from None
+    except ValueError:  # a NUL in the name
+        raise InvalidInput(f"{what} {str(path)!r} is not the name of a file") from None
     except OSError as error:
         raise InvalidInput(f"{what} {path} cannot be read: {error.strerror}") from None
 
@@ -51,7 +55,26 @@ def parse_model(content: bytes, path: Path) -> onnx.ModelProto:
     if not understood:
         kind = _guess(content)
         raise InvalidInput(f"model {path} is no ONNX file ({kind}); export one with torch.onnx.export")
+    _check_text(model, path)
     return model
+
+
+def _check_text(model: onnx.ModelProto, path: Path) -> None:
+    """Raises InvalidInput for names that are no UTF-8: protobuf lets them pass, and trips whoever reads them."""
+    graph = model.graph
+    try:
+        for entry in model.opset_import:
+            _ = entry.domain
+        for info in (*graph.input, *graph.output):
+            _ = info.name, [dim.dim_param for dim in info.type.tensor_type.shape.dim]
+        for tensor in graph.initializer:
+            _ = tensor.name
+        for node in graph.node:
+            _ = node.name, node.op_type, node.domain, list(node.input), list(node.output)
+            for attribute in node.attribute:
+                _ = attribute.name, attribute.ref_attr_name, attribute.t.name
+    except UnicodeDecodeError:
+        raise InvalidInput(f"model {path} has a name that is no UTF-8 text: the file is damaged") from None
 
 
 def _guess(content: bytes) -> str:

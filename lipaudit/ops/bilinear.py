@@ -133,6 +133,10 @@ class MatMulData(Op):
     family: ClassVar[str] = "Bilinear"
     rule: ClassVar[str] = "norm of the other factor's largest magnitudes"
 
+    def __post_init__(self) -> None:
+        if self.left[:-2] != self.right[:-2] or self.left[-1] != self.right[-2]:
+            raise ValueError(f"matrices of shapes {self.left} and {self.right} have no product")
+
     @property
     def in_shapes(self) -> tuple[Shape, ...]:
         return (self.left, self.right)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,18 @@ from lipaudit.linear.map import LinearMap, Shape
 from lipaudit.linear.selection import Selection
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.op import Op
+
+
+MAX_ENTRIES = 2**26
+"""Of one tensor on the way from the input to the output: a file of 200 bytes can ask for terabytes."""
+
+
+def room(*shape: int) -> None:
+    """Raises Unsupported where a tensor of that shape is too large, or has a negative size, before it is made."""
+    if min(shape, default=0) < 0:
+        raise Unsupported(f"a result of shape {list(shape)} has a negative size")
+    if math.prod(shape) > MAX_ENTRIES:
+        raise Unsupported(f"it takes a tensor of shape {list(shape)}, which is too large")
 
 
 @final
@@ -114,6 +127,7 @@ class RawNode:
 
     def broadcast(self, x: Data, shape: Sequence[int]) -> Data:
         """x repeated to a larger shape by numpy's rules."""
+        room(*shape)
         return x if x.shape == tuple(shape) else self.pick(x, lambda places: places.expand(tuple(shape)))
 
 
@@ -177,6 +191,9 @@ def parse(node: RawNode, attributes: Mapping[str, Any]) -> tuple[Data, ...]:
     required = [n for n, p in entry.attributes.items() if p.default is p.empty and n not in attributes]
     if required:
         raise Unsupported(f"attribute {required[0]!r} is missing")
+    for name, value in attributes.items():
+        if not all(math.isfinite(v) for v in (value if isinstance(value, list) else [value]) if isinstance(v, float)):
+            raise Unsupported(f"attribute {name!r} is not a finite number")
     result = entry.parser(node, **attributes)
     return result if isinstance(result, tuple) else (result,)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import sys
-from types import CodeType, FunctionType, ModuleType
+import textwrap
+from types import FunctionType
 
 from lipaudit.ops.discontinuous import DISCONTINUOUS
 from lipaudit.ops.op import Op
@@ -14,9 +17,9 @@ _HEAD = """# The ops that are known
 Written by `python -m lipaudit.ops.table > docs/ops.md` from the registry; a test keeps it current. A node whose op or
 revision is not listed here, or which has an attribute that the op's author did not read, is refused by name.
 
-*Revisions* are the `since_version` numbers of the op. *Built from* are the families whose rules apply (lipaudit/ops);
-`Affine` includes every linear map (lipaudit/linear). The *gain* is the Lipschitz constant by which it enters a bound, in
-all of l1, l2 and linf unless it says otherwise; "needs a domain" means that there is none over all inputs.
+*Revisions* are the `since_version` numbers of the op. *Built from* are the classes of lipaudit/ops whose rules apply;
+`Affine` includes every linear map (lipaudit/linear). The *gain* is the Lipschitz constant by which it enters a bound,
+in all of l1, l2 and linf unless it says otherwise; "needs a domain" means that there is none over all inputs.
 
 | op | revisions | built from | gain | source |
 |---|---|---|---|---|
@@ -60,8 +63,8 @@ def _families(entry: Entry) -> set[str]:
         if id(function) in seen:
             continue
         seen.add(id(function))
-        names = _names(function.__code__)
-        if names & _MADE_BY_METHODS:
+        names, methods = _names(function)
+        if methods & _MADE_BY_METHODS:
             found.add("Affine")
         for name in sorted(names):
             value = function.__globals__.get(name)
@@ -70,21 +73,26 @@ def _families(entry: Entry) -> set[str]:
             elif isinstance(value, FunctionType) and _ours(value):
                 pending.append(value)
             elif isinstance(value, type) and _ours(value):
-                pending.extend(part for part in vars(value).values() if isinstance(part, FunctionType))
+                written = (part for name, part in vars(value).items() if not name.startswith("__"))
+                pending.extend(part for part in written if isinstance(part, FunctionType))
     return found
 
 
-def _ours(value: FunctionType | type | ModuleType) -> bool:
+def _ours(value: FunctionType | type) -> bool:
     return getattr(value, "__module__", "").startswith("lipaudit.ops.onnx")
 
 
-def _names(code: CodeType) -> set[str]:
-    """Every global and attribute name in a function, nested functions included."""
-    names = set(code.co_names)
-    for part in code.co_consts:
-        if isinstance(part, CodeType):
-            names |= _names(part)
-    return names
+def _names(function: FunctionType) -> tuple[set[str], set[str]]:
+    """(names, methods of the node) that a function's source uses."""
+    tree = ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function))))
+    names: set[str] = set()
+    methods: set[str] = set()
+    for part in tree:
+        if isinstance(part, ast.Name):
+            names.add(part.id)
+        elif isinstance(part, ast.Attribute) and ast.unparse(part.value) in ("node", "self.node", "cell.node"):
+            methods.add(part.attr)
+    return names, methods
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from onnx import numpy_helper
 
 from lipaudit.errors import LipauditError
@@ -58,23 +57,23 @@ def node_cases() -> dict[str, list[NodeCase]]:
         from onnx.backend.test.loader import load_model_tests
 
         loaded = load_model_tests(kind="node")
-    about = {case.name: case.model.graph.node[0].op_type for case in loaded if "_expanded" not in case.name}
+    about = {case.name: _nodes(case.model)[0].op_type for case in loaded if "_expanded" not in case.name}
     cases: dict[str, list[NodeCase]] = defaultdict(list)
     for case in loaded:
-        op = about.get(case.name.split("_expanded")[0], case.model.graph.node[0].op_type)
-        for values, answers in case.data_sets:
-            names = [info.name for info in case.model.graph.input]
-            results = [info.name for info in case.model.graph.output]
-            found = NodeCase(
-                case.name,
-                op,
-                case.model,
-                {name: _array(value) for name, value in zip(names, values, strict=False)},
-                {name: _array(value) for name, value in zip(results, answers, strict=False)},
-                case.rtol,
-            )
-            cases[op].append(found)
+        model = case.model
+        assert model is not None
+        name = str(case.name)
+        op = about.get(name.split("_expanded")[0], _nodes(model)[0].op_type)
+        for values, answers in case.data_sets or []:
+            inputs = {info.name: _array(value) for info, value in zip(model.graph.input, values, strict=False)}
+            outputs = {info.name: _array(value) for info, value in zip(model.graph.output, answers, strict=False)}
+            cases[op].append(NodeCase(name, op, model, inputs, outputs, case.rtol))
     return dict(cases)
+
+
+def _nodes(model: onnx.ModelProto | None) -> list[onnx.NodeProto]:
+    assert model is not None
+    return list(model.graph.node)
 
 
 def _array(value: Any) -> Any:
@@ -127,7 +126,8 @@ def _difference(case: NodeCase, loaded: Loaded, output: str) -> float:
     ours, theirs = loaded.evaluate(point)[0].numpy(), np.asarray(case.outputs[output], dtype=np.float64)
     if ours.shape != theirs.shape:
         return float("inf")
-    narrow = any(x.dtype == np.float16 for x in (*case.inputs.values(), case.outputs[output]) if isinstance(x, np.ndarray))
+    arrays = [x for x in (*case.inputs.values(), case.outputs[output]) if isinstance(x, np.ndarray)]
+    narrow = any(x.dtype == np.float16 for x in arrays)
     rtol, atol = (1e-2, 1e-3) if narrow else (max(case.rtol, 1e-3), 1e-6)
     same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
     with np.errstate(all="ignore"):

@@ -22,7 +22,7 @@ REFUSED = {
     "Shrink": "it jumps by|Less: its output is true or false",
     "ThresholdedRelu": "it jumps by|Less: its output is true or false",
 }
-"""Listed ops some of whose cases are refused, with the reason (an expansion by Less and Where jumps as far as we know)."""
+"""Listed ops some of whose cases are refused, with the reason: an expansion by Less and Where may jump."""
 
 NEVER_CONTINUOUS = {"ThresholdedRelu"}
 """Listed ops that are continuous only with attributes that no node case has."""

@@ -55,7 +55,8 @@ class _Rewriter:
             place += len(form.sources)
         merged, keys = merge_arguments(op, tuple(sources))
         names.append((node.name, node.kind))
-        form = _Form(merged, keys, tuple(names))
+        # an argument that is used twice brings its names once: doubled each time, they would be exponentially many
+        form = _Form(merged, keys, tuple(dict.fromkeys(names)))
         return form if len(keys) == 1 else _Form(None, (self.materialise(form),))
 
     def settle_node(self, node: Node, arguments: list[_Form]) -> _Form:

@@ -17,7 +17,7 @@ from lipaudit.ops.affine import Affine
 from lipaudit.ops.bilinear import Divide, Multiply
 from lipaudit.ops.elementwise import Elementwise
 from lipaudit.ops.maxlike import PointwiseMax, stacking
-from lipaudit.ops.registry import Constant, Data, RawNode, Value, onnx_op
+from lipaudit.ops.registry import Constant, Data, RawNode, Value, onnx_op, room
 
 _BINARY = (1, 6, 7, 13, 14)
 
@@ -30,7 +30,9 @@ def _operands(node: RawNode, axis: int | None, broadcast: int) -> tuple[Value, V
     if node.version < 7 and axis is not None and isinstance(b, Constant):
         missing = len(a.shape) - axis - len(b.shape)
         b = Constant(b.value.reshape(*b.value.shape, *[1] * missing))
-    return a, b, tuple(broadcast_shapes(a.shape, b.shape))
+    shape = tuple(broadcast_shapes(a.shape, b.shape))
+    room(*shape)
+    return a, b, shape
 
 
 def _scaled(node: RawNode, x: Data, factor: torch.Tensor, shape: Shape, roundings: int = 0) -> Data:

@@ -11,7 +11,7 @@ from lipaudit.linear.dense import Dense
 from lipaudit.linear.map import Adjoint
 from lipaudit.linear.selection import NOTHING, Selection
 from lipaudit.ops.onnx.linear import average, product
-from lipaudit.ops.registry import Constant, Data, RawNode, Value, onnx_op
+from lipaudit.ops.registry import Constant, Data, RawNode, Value, onnx_op, room
 
 
 def along(node: RawNode, x: Data, axis: int, matrix: torch.Tensor, roundings: int = 0) -> Data:
@@ -25,6 +25,7 @@ def _cumulative_sum(node: RawNode, *, exclusive: int = 0, reverse: int = 0) -> D
     """certified norm of the triangular matrix of ones: n in l1 and linf"""
     x = node.data()
     axis = node.integers(1, "axis")[0] % len(x.shape)
+    room(x.shape[axis], x.shape[axis])
     ones = torch.ones(x.shape[axis], x.shape[axis], dtype=torch.float64)
     matrix = torch.triu(ones, exclusive) if reverse else torch.tril(ones, -exclusive)
     return along(node, x, axis, matrix)
@@ -46,6 +47,7 @@ def _col2im(
     batch, rows, columns = x.shape
     channels = rows // math.prod(block)
     target = (batch, channels, *image)
+    room(*target, *block)
     places = torch.arange(math.prod(target)).reshape(target)
     for axis in range(axes):  # [N, C, *block so far, *counts so far, *rest] one spatial axis at a time
         reach = dilation[axis] * (block[axis] - 1) + 1

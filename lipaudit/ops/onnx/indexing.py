@@ -12,7 +12,7 @@ from lipaudit.linear.map import Adjoint, LinearMap, Shape
 from lipaudit.linear.selection import NOTHING, Selection
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.onnx.grouping import group, ungroup
-from lipaudit.ops.registry import Constant, Data, RawNode, Value, onnx_op
+from lipaudit.ops.registry import Constant, Data, RawNode, Value, onnx_op, room
 from lipaudit.ops.sorting import Largest
 
 
@@ -21,6 +21,7 @@ def _gather(node: RawNode, *, axis: int = 0) -> Data:
     """sqrt(copies) in l2, copies in l1, 1 in linf"""
     x, index = node.data(), node.constant(1, "index")
     along = axis % len(x.shape)
+    room(*x.shape[:along], *index.shape, *x.shape[along + 1 :])
     flat = _wrapped(index.reshape(-1), x.shape[along])
 
     def select(places: torch.Tensor) -> torch.Tensor:
@@ -152,6 +153,7 @@ def _where(node: RawNode) -> Data:
     condition = node.constant(0, "condition")
     a, b = _argument(node, 1, "first choice"), _argument(node, 2, "second choice")
     shape: Shape = tuple(broadcast_shapes(condition.shape, a.shape, b.shape))
+    room(*shape)
     chosen = (condition != 0).expand(shape)
     return _joined(node, [(a, _masked(a.shape, chosen)), (b, _masked(b.shape, ~chosen))])
 

@@ -17,7 +17,7 @@ from lipaudit.linear.selection import Selection
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.bilinear import MatMulData
 from lipaudit.ops.onnx.windows import Pads, resolve_pads
-from lipaudit.ops.registry import Constant, Data, RawNode, Value, float32, onnx_op
+from lipaudit.ops.registry import Constant, Data, RawNode, Value, float32, onnx_op, room
 
 
 @onnx_op("Gemm", versions=(1, 6, 7, 9, 11, 13))
@@ -148,6 +148,8 @@ def _conv(
     extent = tuple(d * (k - 1) + 1 for d, k in zip(dilation, size, strict=True))
     padding = resolve_pads(auto_pad, pads, x.shape[2:], extent, stride)
     part = Conv(kernel, x.shape, stride, dilation, padding, group)
+    room(*x.shape[:2], *(n + sum(pair) for n, pair in zip(x.shape[2:], padding, strict=True)))
+    room(*part.out_shape)
     return node.affine(part, x, _channel_offset(node, part.out_shape))
 
 
@@ -177,6 +179,8 @@ def _conv_transpose(
     )
     padding = _transposed_pads(auto_pad, pads, output_shape, whole, stride, x.shape[2:])
     source = (x.shape[0], kernel.shape[1] * group, *(n - sum(p) for n, p in zip(whole, padding, strict=True)))
+    room(*source)
+    room(*source[:2], *whole)
     if min(begin for begin, _ in padding) < 0:
         raise Unsupported(f"its pads {padding} are negative in front, which is not supported")
     padding = tuple((begin, max(0, end)) for begin, end in padding)  # a negative end is output padding

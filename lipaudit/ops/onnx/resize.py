@@ -14,7 +14,7 @@ from lipaudit.errors import Unsupported
 from lipaudit.linear.selection import NOTHING, Selection
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.onnx.axis import along
-from lipaudit.ops.registry import Data, RawNode, float32, onnx_op
+from lipaudit.ops.registry import Data, RawNode, float32, onnx_op, room
 
 Places = list[Fraction]
 
@@ -163,6 +163,7 @@ def _plan(node: RawNode, x: Data, chosen: list[int], policy: str, crop: bool) ->
         raise Unsupported("it has neither scales nor sizes")
     if min(wanted) < 1 or min(ratios) <= 0:
         raise Unsupported("it has an axis that is resized to nothing")
+    room(*(wanted[chosen.index(axis)] if axis in chosen else n for axis, n in enumerate(x.shape)))
     whole = (Fraction(0), Fraction(1))
     return {
         place: _Axis(size, count, ratio, span)
@@ -211,6 +212,7 @@ def _upsampled(node: RawNode, x: Data, mode: str, factors: list[float]) -> Data:
     for place, factor in enumerate(factors):
         ratio = Fraction(factor)
         axis = _Axis(x.shape[place], math.floor(x.shape[place] * ratio), ratio)
+        room(*x.shape[:place], axis.count, *x.shape[place + 1 :])
         at = axis.coordinates("asymmetric")
         if factor == 1.0:
             continue

@@ -11,7 +11,7 @@ from lipaudit.errors import Unsupported
 from lipaudit.linear.map import LinearMap
 from lipaudit.linear.selection import NOTHING, Selection
 from lipaudit.ops.affine import Affine
-from lipaudit.ops.registry import Constant, Data, RawNode, onnx_op
+from lipaudit.ops.registry import Constant, Data, RawNode, onnx_op, room
 
 
 @onnx_op("Identity", versions=(1, 13, 14, 16, 19, 21, 23, 24, 25))
@@ -127,6 +127,7 @@ def _concat(node: RawNode, *, axis: int = 1) -> Data:
     along = axis % rank
     target = list(shapes[0])
     target[along] = sum(shape[along] for shape in shapes)
+    room(len(shapes), *target)  # a table of the size of the result for each part
     offset = torch.zeros(target, dtype=torch.float64)
     maps: list[LinearMap] = []
     data: list[Data] = []
@@ -209,6 +210,7 @@ def _tile(node: RawNode) -> Data:
     if node.version < 6:  # the first revision repeats along one axis
         (times,), (axis,) = repeats, node.integers(2, "axis")
         repeats = [times if place == axis % len(x.shape) else 1 for place in range(len(x.shape))]
+    room(math.prod(x.shape), *repeats)
     return node.pick(x, lambda places: places.repeat(repeats))
 
 
@@ -236,6 +238,8 @@ def _pad(
         raise Unsupported(f"mode {mode!r} is not known")
     index = torch.arange(math.prod(x.shape)).reshape(x.shape)
     for place, axis in enumerate(axes):
+        extra = amounts[place] + amounts[place + len(axes)]
+        room(index.numel() // max(1, index.shape[axis]), max(0, index.shape[axis] + extra))
         index = _pad_axis(index, axis, amounts[place], amounts[place + len(axes)], mode)
     part = Selection.of(x.shape, index)
     offset = None

@@ -13,7 +13,7 @@ from lipaudit.linear.map import Shape
 from lipaudit.linear.pointwise import Diagonal
 from lipaudit.linear.selection import NOTHING
 from lipaudit.ops.maxlike import Pool, WindowMax
-from lipaudit.ops.registry import Data, RawNode, onnx_op
+from lipaudit.ops.registry import Data, RawNode, onnx_op, room
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -21,6 +21,8 @@ Pads = tuple[tuple[int, int], ...]
 def resolve_pads(auto_pad: str, pads: list[int] | None, size: Shape, extent: Shape, stride: Shape) -> Pads:
     """(begin, end) an axis. extent: what a dilated kernel spans."""
     axes = len(size)
+    if min((*extent, *stride), default=1) < 1:
+        raise Unsupported("its kernel, strides and dilations have to be positive")
     if auto_pad == "NOTSET":
         flat = pads or [0] * (2 * axes)
         return tuple((flat[axis], flat[axis + axes]) for axis in range(axes))
@@ -53,6 +55,7 @@ def window_indices(x: Shape, kernel: Shape, stride: Shape, dilation: Shape, pads
         count = _output_size(n, pad, e, s, ceil_mode)
         if count < 1:
             raise Unsupported(f"its window is larger than its padded input {list(x)}")
+        room(*places.shape[: axis + 2], count, *places.shape[axis + 3 :], k)
         at = torch.arange(count).unsqueeze(1) * s - pad[0] + torch.arange(k).unsqueeze(0) * d
         inside = (at >= 0) & (at < n)
         # earlier axes already carry their window behind; it stays last
@@ -131,6 +134,8 @@ def _average_pool(
         for (b, e), m, s, k, n in zip(padding, sizes, stride, extent, x.shape[2:], strict=True)
     )
     channels = x.shape[1]
+    room(channels, *kernel)
+    room(*(n + sum(pair) for n, pair in zip(x.shape[2:], reach, strict=True)))
     sums = Conv(torch.ones(channels, 1, *kernel, dtype=torch.float64), x.shape, stride, dilation, reach, channels)
     crop = tuple(slice(0, m) for m in sizes)
     if tuple(sums.out_shape[2:]) != tuple(sizes):

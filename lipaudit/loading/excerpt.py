@@ -1,0 +1,37 @@
+"""What onnxruntime is given of a file: the nodes that the audited outputs need, and nothing beside them.
+
+A file may hold an endless loop or a terabyte of zeros next to its network. Nothing of that is read here, and so nothing
+of it is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+
+_DEFAULT = ("", "ai.onnx")
+_LISTED_FROM = 4
+"""The file format from which initializers need not be inputs too."""
+
+
+def excerpt(
+    model: onnx.ModelProto, content: bytes, nodes: Sequence[onnx.NodeProto], inputs: Sequence[str], outputs: Sequence[str]
+) -> bytes:
+    """A file of these nodes alone, arguments first: `content` itself where they are all there is."""
+    graph = model.graph
+    read = {name for node in nodes for name in node.input} | set(outputs)
+    stored = [tensor for tensor in graph.initializer if tensor.name in read]
+    names = {tensor.name for tensor in graph.initializer}
+    given = {info.name for info in graph.input} - names
+    idle = len(nodes) < len(graph.node) or len(stored) < len(graph.initializer) or given - set(inputs)
+    if not idle and not graph.value_info and not model.training_info:
+        return content
+    copy = onnx.ModelProto(ir_version=max(model.ir_version, _LISTED_FROM))
+    copy.opset_import.extend(entry for entry in model.opset_import if entry.domain in _DEFAULT)
+    copy.graph.name = graph.name or "excerpt"
+    copy.graph.node.extend(nodes)
+    copy.graph.initializer.extend(stored)
+    copy.graph.input.extend(info for info in graph.input if info.name in inputs)
+    copy.graph.output.extend(info for info in graph.output if info.name in outputs)
+    return copy.SerializeToString()
