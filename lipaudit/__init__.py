@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lipaudit.audit import Domain, Preprocess, Settings, bound, certify, check, local
-    from lipaudit.errors import InternalError, InvalidInput, LipauditError, Unsupported, UsageError
+    from lipaudit.errors import Discontinuous, InternalError, InvalidInput, LipauditError, Unsupported, UsageError
     from lipaudit.loading import RefusedModel
     from lipaudit.numerics.bound import LowerBound, UpperBound
     from lipaudit.numerics.norms import Norm
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AuditReport",
+    "Discontinuous",
     "Domain",
     "InternalError",
     "InvalidInput",
@@ -40,7 +41,7 @@ __all__ = [
 
 _HOMES = {
     "lipaudit.audit": ("Domain", "Preprocess", "Settings", "bound", "certify", "check", "local"),
-    "lipaudit.errors": ("InternalError", "InvalidInput", "LipauditError", "Unsupported", "UsageError"),
+    "lipaudit.errors": ("Discontinuous", "InternalError", "InvalidInput", "LipauditError", "Unsupported", "UsageError"),
     "lipaudit.loading": ("RefusedModel",),
     "lipaudit.numerics.bound": ("LowerBound", "UpperBound"),
     "lipaudit.numerics.norms": ("Norm",),

@@ -29,6 +29,10 @@ class Unsupported(LipauditError):
     exit_code: ClassVar[int] = 3
 
 
+class Discontinuous(Unsupported):
+    """The function jumps: it has no Lipschitz constant, and no rule could give it one."""
+
+
 class InternalError(LipauditError):
     """A fault of lipaudit itself: two of its answers contradict each other. Please report it."""
 

@@ -18,7 +18,9 @@ if str(ROOT) not in sys.path:  # so that `tests.cases` and `tests.laws` can be i
 torch.set_num_threads(1)
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
-settings.register_profile("ci", derandomize=True, deadline=None, max_examples=20, database=None, suppress_health_check=_SLOW)
+settings.register_profile(
+    "ci", derandomize=True, deadline=None, max_examples=20, database=None, suppress_health_check=_SLOW
+)
 settings.register_profile("long", deadline=None, max_examples=500, suppress_health_check=_SLOW)
 settings.load_profile("ci")
 

@@ -12,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import torch
-from pytest import MonkeyPatch
 
 import lipaudit.engines.layer_product as product_module
 import lipaudit.graph.problem as problem_module
@@ -22,12 +22,13 @@ import lipaudit.linear.fuse as fuse_module
 import lipaudit.linear.norms.operator as operator_module
 import lipaudit.ops.affine as affine_module
 import lipaudit.ops.onnx.linear as onnx_linear
-from lipaudit.graph.graph import Graph
+from lipaudit.graph.graph import Graph, fold
 from lipaudit.graph.simplify import simplify
 from lipaudit.linear.conv import Conv
 from lipaudit.linear.dense import Dense
 from lipaudit.linear.fuse import compose
 from lipaudit.linear.map import Compose, LinearMap, Sum
+from lipaudit.linear.norms.conv_l2 import conv_l2
 from lipaudit.linear.norms.operator import OperatorNorms
 from lipaudit.linear.pointwise import Diagonal
 from lipaudit.linear.selection import Selection
@@ -40,7 +41,7 @@ from lipaudit.ops.bilinear import Divide, MatMulData, Multiply
 from lipaudit.ops.elementwise import Elementwise
 from lipaudit.ops.maxlike import PointwiseMax, SortPair, WindowMax
 from lipaudit.ops.op import Op
-from lipaudit.ops.scalar import Mark, Scalar
+from lipaudit.ops.scalar import Mark, Number, Scalar
 from lipaudit.ops.scaled import RootMeanSquare
 from lipaudit.ops.smooth import LogSoftmax, Normalise, Softmax
 from tests.cases.graphs import Sketch, family
@@ -54,7 +55,7 @@ from tests.laws import engine_laws, map_laws, model_laws, op_laws, scalar_laws
 merge_affine, pair_sorts = (import_module(f"lipaudit.graph.simplify.{name}") for name in ("merge_affine", "pair_sorts"))
 
 Law = Callable[[Path], None]
-Patch = Callable[[MonkeyPatch], None]
+Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 class Plant(NamedTuple):
@@ -87,7 +88,9 @@ def scalar_law(name: str) -> Law:
     return law
 
 
-def op_law(name: str, *laws: Callable[[Op, tuple[Box, ...], int], None], flavours: tuple[str, ...] = op_laws.FLAVOURS) -> Law:
+def op_law(
+    name: str, *laws: Callable[[Op, tuple[Box, ...], int], None], flavours: tuple[str, ...] = op_laws.FLAVOURS
+) -> Law:
     """The given laws of an op case over boxes of all flavours."""
     case = next(c for c in all_op_cases() if c.name == name)
 
@@ -161,17 +164,20 @@ def fused_law(first: Callable[[], LinearMap], second: Callable[[], LinearMap]) -
 
 def gain(cls: type[Op], value: float) -> Patch:
     """The op's gain in every argument is a number that somebody remembered."""
-    return lambda patch: patch.setattr(cls, "gains", lambda self, norm, *boxes: (UpperBound(value, "planted"),) * len(boxes))
+    return lambda patch: patch.setattr(
+        cls, "gains", lambda self, norm, *boxes: (UpperBound(value, "planted"),) * len(boxes)
+    )
 
 
 def scalar(maker: str, **changes: Any) -> Patch:
     """A scalar function with some of its facts wrong."""
 
-    def apply(patch: MonkeyPatch) -> None:
+    def apply(patch: pytest.MonkeyPatch) -> None:
         right = getattr(activations, maker)
 
         def wrong(*args: Any) -> Scalar:
-            return dataclasses.replace(right(*args), **changes)
+            made: Scalar = right(*args)
+            return dataclasses.replace(made, **changes)
 
         patch.setattr(activations, maker, wrong)
         for case in SCALARS:
@@ -181,18 +187,24 @@ def scalar(maker: str, **changes: Any) -> Patch:
     return apply
 
 
+def _at_most(value: Number, top: float) -> Number:
+    return value.clamp(max=top) if isinstance(value, torch.Tensor) else min(value, top)
+
+
 def capped(maker: str, top: float) -> Patch:
     """A scalar function whose slopes are believed to be at most `top`."""
 
-    def apply(patch: MonkeyPatch) -> None:
+    def apply(patch: pytest.MonkeyPatch) -> None:
         right = getattr(activations, maker)
 
         def wrong(*args: Any) -> Scalar:
-            made = right(*args)
-            marks = tuple(Mark(m.at, tuple(min(v, top) if isinstance(v, float) else v.clamp(max=top) for v in m.values)) for m in made.slope_marks)
-            limits = tuple(min(v, top) if isinstance(v, float) else v.clamp(max=top) for v in made.slope_limits)
+            made: Scalar = right(*args)
+            marks = tuple(Mark(m.at, tuple(_at_most(v, top) for v in m.values)) for m in made.slope_marks)
+            limits = _at_most(made.slope_limits[0], top), _at_most(made.slope_limits[1], top)
             low, high = made.slope_span
-            return dataclasses.replace(made, slope_marks=marks, slope_limits=limits, slope_span=(low, min(high, top)))
+            return dataclasses.replace(
+                made, slope_marks=marks, slope_limits=limits, slope_span=(low, _at_most(high, top))
+            )
 
         patch.setattr(activations, maker, wrong)
 
@@ -206,7 +218,7 @@ def attribute(target: object, name: str, value: object) -> Patch:
 def conv_norm(rule: Callable[..., float]) -> Patch:
     """Another norm of convolutions, trusted without a dense copy."""
 
-    def apply(patch: MonkeyPatch) -> None:
+    def apply(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(operator_module, "conv_l2", lambda *args: UpperBound(rule(*args), "planted"))
         patch.setattr(OperatorNorms, "_small", lambda self, part: False)
 
@@ -227,11 +239,11 @@ def _same_grid(kernel: torch.Tensor, in_size: tuple[int, ...], *_: object) -> fl
     return float(torch.linalg.matrix_norm(symbol.flatten(2).permute(2, 0, 1), 2).max())
 
 
-_TRUE_CONV = operator_module.conv_l2
+_TRUE_CONV = conv_l2
 
 
 def _divided_by_stride(kernel: torch.Tensor, size: Any, stride: Any, *rest: Any) -> float:
-    return _TRUE_CONV(kernel, size, (1,) * len(stride), *rest).value / math.prod(stride)
+    return _TRUE_CONV(kernel, size, (1,) * len(stride), *rest).value / float(math.prod(stride))
 
 
 def _undilated(kernel: torch.Tensor, source: Any, stride: Any, dilation: Any, *rest: Any) -> Conv:
@@ -266,7 +278,7 @@ def _of_swapped(self: OperatorNorms, part: LinearMap, norm: Norm) -> UpperBound:
 _TRUE_OF = OperatorNorms.of
 
 
-def _of_adjoint_without_dual(patch: MonkeyPatch) -> None:
+def _of_adjoint_without_dual(patch: pytest.MonkeyPatch) -> None:
     real = OperatorNorms._compute
 
     def wrong(self: OperatorNorms, part: LinearMap, norm: Norm) -> UpperBound:
@@ -280,7 +292,7 @@ def _of_adjoint_without_dual(patch: MonkeyPatch) -> None:
 def _composite(rule: Callable[[list[float]], float], kind: type[LinearMap]) -> Patch:
     """Composites bounded from their pieces by a wrong rule."""
 
-    def apply(patch: MonkeyPatch) -> None:
+    def apply(patch: pytest.MonkeyPatch) -> None:
         real = OperatorNorms._compute
 
         def wrong(self: OperatorNorms, part: LinearMap, norm: Norm) -> UpperBound:
@@ -294,7 +306,7 @@ def _composite(rule: Callable[[list[float]], float], kind: type[LinearMap]) -> P
     return apply
 
 
-def _diagonal_mean(patch: MonkeyPatch) -> None:
+def _diagonal_mean(patch: pytest.MonkeyPatch) -> None:
     real = OperatorNorms._compute
 
     def wrong(self: OperatorNorms, part: LinearMap, norm: Norm) -> UpperBound:
@@ -308,7 +320,7 @@ def _diagonal_mean(patch: MonkeyPatch) -> None:
 def _combined(rule: Callable[[list[float]], float]) -> Patch:
     """Arguments of an op combined by a wrong rule."""
 
-    def apply(patch: MonkeyPatch) -> None:
+    def apply(patch: pytest.MonkeyPatch) -> None:
         def wrong(problem: Any, node: Any, args: tuple[UpperBound, ...]) -> UpperBound:
             separate, _ = product_module.gains(node.op, problem, node)
             return UpperBound(rule([g.value * a.value for g, a in zip(separate, args, strict=True)]), "planted")
@@ -325,7 +337,10 @@ def _inward(real: Callable[..., Box], relative: float) -> Callable[..., Box]:
         lower = torch.where(finite, box.lower + box.lower.abs() * relative, box.lower)
         upper = torch.where(finite, box.upper - box.upper.abs() * relative, box.upper)
         middle = box.lower / 2 + box.upper / 2
-        return Box(torch.where(finite, torch.minimum(lower, middle), lower), torch.where(finite, torch.maximum(upper, middle), upper))
+        return Box(
+            torch.where(finite, torch.minimum(lower, middle), lower),
+            torch.where(finite, torch.maximum(upper, middle), upper),
+        )
 
     return wrong
 
@@ -378,9 +393,9 @@ def _pairs_of_any(graph: Graph) -> dict[int, int]:
     return found
 
 
-def _boxes_of_a_point(patch: MonkeyPatch) -> None:
+def _boxes_of_a_point(patch: pytest.MonkeyPatch) -> None:
     """Ranges propagated from the centre of the region only."""
-    real = problem_module.fold
+    real = fold
 
     def wrong(graph: Graph, initial: Any, rule: Any) -> Any:
         if isinstance(initial, Box) and initial.finite:
@@ -406,7 +421,7 @@ def _after_without_offset(self: Affine, index: int, inner: Affine) -> Affine:
     return Affine(maps, self.offset, self.offset_error)
 
 
-def _swish_without_its_factor(patch: MonkeyPatch) -> None:
+def _swish_without_its_factor(patch: pytest.MonkeyPatch) -> None:
     right = activations.swish
     patch.setattr(activations, "swish", lambda alpha: right(1.0))
 
@@ -437,14 +452,24 @@ def catalogue() -> list[Plant]:
         # activations whose slope is believed to be at most 1, or less
         Plant("slope of SiLU is 1", capped("swish", 1.0), scalar_law("silu")),
         Plant("slope of GELU is 1", capped("gelu", 1.0), scalar_law("gelu")),
-        Plant("slope of tanh-GELU is that of erf-GELU", capped("gelu_tanh", 1.1289041451851549), scalar_law("gelu-tanh")),
+        Plant(
+            "slope of tanh-GELU is that of erf-GELU", capped("gelu_tanh", 1.1289041451851549), scalar_law("gelu-tanh")
+        ),
         Plant("slope of Mish is 1", capped("mish", 1.0), scalar_law("mish")),
         Plant("slope of HardSwish is 1", capped("hard_swish", 1.0), scalar_law("hard-swish")),
         Plant("slope of Selu is its gamma", capped("selu", 1.050701), scalar_law("selu")),
         Plant("slope of Erf is 1", capped("erf", 1.0), scalar_law("erf")),
         Plant("slope of LeakyRelu is 1 for alpha 2", capped("leaky_relu", 1.0), scalar_law("leaky-relu-2")),
-        Plant("slope of PRelu ignores negative alphas", scalar("prelu", slope_limits=(0.0, 1.0), slope_marks=(Mark(0.0, (0.0, 1.0)),)), scalar_law("prelu")),
-        Plant("slope of Clip is 0", scalar("clip", slope_marks=(), slope_limits=(0.0, 0.0), derivative=torch.zeros_like), scalar_law("clip")),
+        Plant(
+            "slope of PRelu ignores negative alphas",
+            scalar("prelu", slope_limits=(0.0, 1.0), slope_marks=(Mark(0.0, (0.0, 1.0)),)),
+            scalar_law("prelu"),
+        ),
+        Plant(
+            "slope of Clip is 0",
+            scalar("clip", slope_marks=(), slope_limits=(0.0, 0.0), derivative=torch.zeros_like),
+            scalar_law("clip"),
+        ),
         Plant("slope of Relu is 0 at 0", scalar("relu", slope_marks=()), scalar_law("relu")),
         Plant("slope of Sigmoid is 1/5", capped("sigmoid", 0.2), scalar_law("sigmoid")),
         Plant("slope of Tanh forgets its top", scalar("tanh", slope_marks=()), scalar_law("tanh")),
@@ -459,66 +484,200 @@ def catalogue() -> list[Plant]:
         Plant("LayerNorm is 1", gain(Normalise, 1.0), gains_of("normalise")),
         Plant("RMSNorm is 1", gain(RootMeanSquare, 1.0), gains_of("rms")),
         Plant("Mul takes the smaller ends", attribute(Multiply, "gains", _multiply_by_least), gains_of("multiply")),
-        Plant("Mul in both is the larger of its gains", attribute(Multiply, "joint_gain", _joint_max), gains_of("multiply")),
+        Plant(
+            "Mul in both is the larger of its gains",
+            attribute(Multiply, "joint_gain", _joint_max),
+            gains_of("multiply"),
+        ),
         Plant("Div ignores its numerator", attribute(Divide, "gains", _divide(False, True)), gains_of("divide")),
-        Plant("Div ignores a divisor that crosses 0", attribute(Divide, "gains", _divide(True, False)), gains_of("divide")),
-        Plant("MatMul of data with rows for columns", attribute(MatMulData, "gains", _matmul_swapped), gains_of("matmul-data")),
-        Plant("MatMul of data is the larger of its gains", attribute(MatMulData, "joint_gain", _joint_max), gains_of("matmul-data")),
-        Plant("Affine in both is the larger of its gains", attribute(Affine, "joint_gain", _joint_max), gains_of("add")),
-        Plant("elementwise slope of the centre", attribute(Elementwise, "slopes", lambda self, box: self.function.slope_range(Box.point((box.lower.clamp(-1e9, 1e9) + box.upper.clamp(-1e9, 1e9)) / 2))), gains_of("elementwise-gelu")),
+        Plant(
+            "Div ignores a divisor that crosses 0", attribute(Divide, "gains", _divide(True, False)), gains_of("divide")
+        ),
+        Plant(
+            "MatMul of data with rows for columns",
+            attribute(MatMulData, "gains", _matmul_swapped),
+            gains_of("matmul-data"),
+        ),
+        Plant(
+            "MatMul of data is the larger of its gains",
+            attribute(MatMulData, "joint_gain", _joint_max),
+            gains_of("matmul-data"),
+        ),
+        Plant(
+            "Affine in both is the larger of its gains", attribute(Affine, "joint_gain", _joint_max), gains_of("add")
+        ),
+        Plant(
+            "elementwise slope of the centre",
+            attribute(
+                Elementwise,
+                "slopes",
+                lambda self, box: self.function.slope_range(
+                    Box.point((box.lower.clamp(-1e9, 1e9) + box.upper.clamp(-1e9, 1e9)) / 2)
+                ),
+            ),
+            gains_of("elementwise-gelu"),
+        ),
         # ranges
-        Plant("affine range rounded inward", attribute(Affine, "interval", _inward(Affine.interval, 1e-14)), op_law("affine-dense-wide", op_laws.interval_encloses_exactly, flavours=("plain", "point"))),
-        Plant("product range to nearest", attribute(Multiply, "interval", _multiply_interval), op_law("multiply", op_laws.interval_encloses_exactly, flavours=("plain", "point"))),
-        Plant("affine range without rounding error", attribute(affine_module, "gamma", lambda n: 0.0), op_law("affine-dense-dense", op_laws.interval_encloses_exactly, flavours=("plain", "point"))),
-        Plant("softmax range without its upper half", attribute(Softmax, "interval", _inward(Softmax.interval, 0.3)), op_law("softmax", op_laws.interval_encloses, flavours=("plain",))),
-        Plant("max range from lower ends", attribute(WindowMax, "interval", lambda self, box: Box.point(self.forward(box.lower))), op_law("max-windows", op_laws.interval_encloses, flavours=("plain",))),
+        Plant(
+            "affine range rounded inward",
+            attribute(Affine, "interval", _inward(Affine.interval, 1e-14)),
+            op_law("affine-dense-wide", op_laws.interval_encloses_exactly, flavours=("plain", "point")),
+        ),
+        Plant(
+            "product range to nearest",
+            attribute(Multiply, "interval", _multiply_interval),
+            op_law("multiply", op_laws.interval_encloses_exactly, flavours=("plain", "point")),
+        ),
+        Plant(
+            "affine range without rounding error",
+            attribute(affine_module, "gamma", lambda n: 0.0),
+            op_law("affine-dense-dense", op_laws.interval_encloses_exactly, flavours=("plain", "point")),
+        ),
+        Plant(
+            "softmax range without its upper half",
+            attribute(Softmax, "interval", _inward(Softmax.interval, 0.3)),
+            op_law("softmax", op_laws.interval_encloses, flavours=("plain",)),
+        ),
+        Plant(
+            "max range from lower ends",
+            attribute(WindowMax, "interval", lambda self, box: Box.point(self.forward(box.lower))),
+            op_law("max-windows", op_laws.interval_encloses, flavours=("plain",)),
+        ),
         # linear norms
-        Plant("majorant is the map itself", attribute(Dense, "majorant", lambda self: self), lambda _: map_laws.majorant_dominates(next(c for c in all_maps() if c.name == "dense-wide").build())),
-        Plant("l1 and linf swapped", attribute(OperatorNorms, "of", _of_swapped), map_law("dense-wide", Norm.L1, Norm.LINF)),
+        Plant(
+            "majorant is the map itself",
+            attribute(Dense, "majorant", lambda self: self),
+            lambda _: map_laws.majorant_dominates(next(c for c in all_maps() if c.name == "dense-wide").build()),
+        ),
+        Plant(
+            "l1 and linf swapped",
+            attribute(OperatorNorms, "of", _of_swapped),
+            map_law("dense-wide", Norm.L1, Norm.LINF),
+        ),
         Plant("adjoint keeps its norm in l1", _of_adjoint_without_dual, map_law("sum-over-axis", Norm.L1, Norm.LINF)),
-        Plant("five steps of power iteration", attribute(operator_module, "dense_l2", _power_iteration), map_law("dense-wide", Norm.L2)),
+        Plant(
+            "five steps of power iteration",
+            attribute(operator_module, "dense_l2", _power_iteration),
+            map_law("dense-wide", Norm.L2),
+        ),
         Plant("convolution by its reshaped kernel", conv_norm(_reshaped), map_law("conv2d-ones", Norm.L2)),
         Plant("convolution by the grid of its image", conv_norm(_same_grid), map_law("conv1d-off-grid", Norm.L2)),
         Plant("convolution divided by its stride", conv_norm(_divided_by_stride), map_law("conv2d-stride", Norm.L2)),
         Plant("padding ignored", conv_norm(_without_padding), map_law("conv1d-off-grid", Norm.L2)),
-        Plant("groups multiplied", conv_norm(_product_of_groups), lambda _: map_laws.norm_is_above(_small_groups(), Norm.L2)),
-        Plant("groups but the first ignored", conv_norm(_first_group), lambda _: map_laws.norm_is_above(_small_groups(), Norm.L2)),
+        Plant(
+            "groups multiplied",
+            conv_norm(_product_of_groups),
+            lambda _: map_laws.norm_is_above(_small_groups(), Norm.L2),
+        ),
+        Plant(
+            "groups but the first ignored",
+            conv_norm(_first_group),
+            lambda _: map_laws.norm_is_above(_small_groups(), Norm.L2),
+        ),
         Plant("batch norm by the mean of its channels", _diagonal_mean, map_law("diagonal-channel")),
-        Plant("rounding of stored weights ignored", attribute(operator_module, "gamma", lambda n: 0.0), lambda _: map_laws.norm_is_above(Diagonal(torch.full((2,), 0.7, dtype=torch.float64), (2,), 30), Norm.LINF, weight_roundings=30)),
+        Plant(
+            "rounding of stored weights ignored",
+            attribute(operator_module, "gamma", lambda n: 0.0),
+            lambda _: map_laws.norm_is_above(
+                Diagonal(torch.full((2,), 0.7, dtype=torch.float64), (2,), 30), Norm.LINF, weight_roundings=30
+            ),
+        ),
         Plant("product of merged layers by the least", _composite(min, Compose), map_law("dense-dense")),
         Plant("sum of maps by the largest", _composite(max, Sum), map_law("residual")),
         Plant("sum of maps as orthogonal", _composite(lambda v: math.hypot(*v), Sum), map_law("residual")),
         Plant("copies counted as one", attribute(Selection, "most_copies", lambda self: 1), map_law("repeat", Norm.L2)),
         Plant("underflow of a product ignored", _without_underflow, _underflow_law),
-        Plant("a scale before a convolution moved to its outputs", attribute(fuse_module, "_scaled_channels", _scaled_after(fuse_module._scaled_channels)), fused_law(lambda: Diagonal(torch.arange(1.0, 5.0, dtype=torch.float64).reshape(4, 1, 1), (1, 4, 2, 2)), _channel_scale_before(2))),
-        Plant("a scale before a dense map moved to its outputs", attribute(fuse_module, "_scaled_columns", lambda d, w: fuse_module._scaled_rows(w, d)), fused_law(lambda: Diagonal(torch.arange(1.0, 4.0, dtype=torch.float64), (3,)), lambda: Dense.plain(torch.arange(9.0, dtype=torch.float64).reshape(3, 3)))),
+        Plant(
+            "a scale before a convolution moved to its outputs",
+            attribute(fuse_module, "_scaled_channels", _scaled_after(fuse_module._scaled_channels)),
+            fused_law(
+                lambda: Diagonal(torch.arange(1.0, 5.0, dtype=torch.float64).reshape(4, 1, 1), (1, 4, 2, 2)),
+                _channel_scale_before(2),
+            ),
+        ),
+        Plant(
+            "a scale before a dense map moved to its outputs",
+            attribute(fuse_module, "_scaled_columns", lambda d, w: fuse_module._scaled_rows(w, d)),
+            fused_law(
+                lambda: Diagonal(torch.arange(1.0, 4.0, dtype=torch.float64), (3,)),
+                lambda: Dense.plain(torch.arange(9.0, dtype=torch.float64).reshape(3, 3)),
+            ),
+        ),
         # the graph
         Plant("residual sum by the larger branch", _combined(max), graph_law("duplicated")),
         Plant("residual sum as orthogonal", _combined(lambda v: math.hypot(*v)), graph_law("duplicated")),
         Plant("product rounded down by 1e-6", _combined(lambda v: sum(v) * (1 - 1e-6)), graph_law("aligned")),
-        Plant("concatenation by the largest in l2", attribute(Norm, "combine_up", lambda self, parts: max(parts, default=0.0)), graph_law("duplicated")),
-        Plant("joint gain times the first constant", attribute(Norm, "combine_up", lambda self, parts: parts[0] if parts else 0.0), graph_law("branches", seeds=15)),
+        Plant(
+            "concatenation by the largest in l2",
+            attribute(Norm, "combine_up", lambda self, parts: max(parts, default=0.0)),
+            graph_law("duplicated"),
+        ),
+        Plant(
+            "joint gain times the first constant",
+            attribute(Norm, "combine_up", lambda self, parts: parts[0] if parts else 0.0),
+            graph_law("branches", seeds=15),
+        ),
         Plant("ranges of the centre only", _boxes_of_a_point, graph_law("mlp", boxed=True)),
         Plant("ranges of the centre only, products", _boxes_of_a_point, graph_law("products", boxed=True)),
-        Plant("second branch dropped when merging", attribute(merge_affine, "merge_arguments", _merge_drops), simplify_law(family("branches").build)),
-        Plant("second branch dropped, seen by slopes", attribute(merge_affine, "merge_arguments", _merge_drops), graph_law("duplicated")),
-        Plant("any Max is paired with any Min", attribute(pair_sorts, "_partners", _pairs_of_any), simplify_law(family("sorted-pairs").build)),
-        Plant("overlapping selections merged", attribute(affine_module, "add", _add_overlapping), simplify_law(family("duplicated").build)),
+        Plant(
+            "second branch dropped when merging",
+            attribute(merge_affine, "merge_arguments", _merge_drops),
+            simplify_law(family("branches").build),
+        ),
+        Plant(
+            "second branch dropped, seen by slopes",
+            attribute(merge_affine, "merge_arguments", _merge_drops),
+            graph_law("duplicated"),
+        ),
+        Plant(
+            "any Max is paired with any Min",
+            attribute(pair_sorts, "_partners", _pairs_of_any),
+            simplify_law(family("sorted-pairs").build),
+        ),
+        Plant(
+            "overlapping selections merged",
+            attribute(affine_module, "add", _add_overlapping),
+            simplify_law(family("duplicated").build),
+        ),
         Plant("offsets of merged layers lost", attribute(Affine, "after", _after_without_offset), _offsets_through),
         Plant("QuickGELU taken for SiLU", _swish_without_its_factor, simplify_law(_quick_gelu)),
-        Plant("activations fused whatever they gate", attribute(simplify_package, "REWRITES", (_fuse_everything, *simplify_package.REWRITES)), simplify_law(family("products").build)),
+        Plant(
+            "activations fused whatever they gate",
+            attribute(simplify_package, "REWRITES", (_fuse_everything, *simplify_package.REWRITES)),
+            simplify_law(family("products").build),
+        ),
         # models
         Plant("alpha of Gemm ignored", attribute(onnx_linear, "float32", lambda x: 1.0), model_law("gemm-alpha")),
-        Plant("epsilon of BatchNormalization ignored", attribute(onnx_linear, "float32", lambda x: 0.0), model_law("batch-norm")),
+        Plant(
+            "epsilon of BatchNormalization ignored",
+            attribute(onnx_linear, "float32", lambda x: 0.0),
+            model_law("batch-norm"),
+        ),
         Plant("epsilon added outside the root", attribute(onnx_linear, "torch", _Outside()), model_law("batch-norm")),
-        Plant("Gather of one entry twice is 1", attribute(Selection, "most_copies", lambda self: 1), model_law("gather-twice")),
+        Plant(
+            "Gather of one entry twice is 1",
+            attribute(Selection, "most_copies", lambda self: 1),
+            model_law("gather-twice"),
+        ),
         Plant("reflecting Pad is 1", attribute(Selection, "most_copies", lambda self: 1), model_law("pad-reflect")),
         Plant("Expand is 1", attribute(Selection, "most_copies", lambda self: 1), model_law("expand")),
         Plant("Tile is 1", attribute(Selection, "most_copies", lambda self: 1), model_law("tile")),
         Plant("dilation ignored", attribute(onnx_linear, "Conv", _undilated), model_law("conv-dilation")),
-        Plant("SAME_LOWER read as SAME_UPPER", attribute(onnx_linear, "resolve_pads", _upper_always), model_law("conv-same-lower")),
-        Plant("several inputs bounded one by one", attribute(OperatorNorms, "of_row", lambda self, parts, norm: max((self.of(p, norm) for p in parts), key=lambda b: b.value)), model_law("two-inputs")),
-    ]  # fmt: skip
+        Plant(
+            "SAME_LOWER read as SAME_UPPER",
+            attribute(onnx_linear, "resolve_pads", _upper_always),
+            model_law("conv-same-lower"),
+        ),
+        Plant(
+            "several inputs bounded one by one",
+            attribute(
+                OperatorNorms,
+                "of_row",
+                lambda self, parts, norm: max((self.of(p, norm) for p in parts), key=lambda b: b.value),
+            ),
+            model_law("two-inputs"),
+        ),
+    ]
 
 
 def _small_groups() -> Conv:
@@ -527,7 +686,7 @@ def _small_groups() -> Conv:
     return Conv(kernel, (1, 2, 2), (1,), (1,), ((0, 0),), 2)
 
 
-def _without_underflow(patch: MonkeyPatch) -> None:
+def _without_underflow(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(operator_module, "_underflow", lambda part, norm: 0.0)
 
 
@@ -562,4 +721,3 @@ def _upper_always(auto_pad: str, *rest: Any) -> Any:
     from lipaudit.ops.onnx.windows import resolve_pads
 
     return resolve_pads("SAME_UPPER", *rest)
-

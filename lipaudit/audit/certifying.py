@@ -49,12 +49,14 @@ def certify(
     settings: Settings,
     *,
     source: str = "inputs",
+    labels_source: str = "labels",
     radii: tuple[float, ...] = (),
     tolerance: float | None = None,
     progress: Progress | None = None,
 ) -> AuditReport:
     """Certified radii of every sample, and the certified accuracy at the given ones.
 
+    source, labels_source: where both came from, for messages and the report.
     labels: whole numbers [N] for a classifier (its outputs are the logits; a final softmax is looked through).
     tolerance: for a regression instead, how far the output vector may move, in the norm of the audit.
     Raises InvalidInput for labels that do not fit, UsageError for a classifier with one output.
@@ -67,7 +69,7 @@ def certify(
     if tolerance is not None:
         result, method = _regression(target, points, tolerance, source)
     else:
-        result, method = _classification(target, points, labels, source)
+        result, method = _classification(target, points, labels, source, labels_source)
     if progress is not None:
         progress("radii", 2, 2)
     findings = list(local_only(Problem.over(target.simplified, settings.norm, target.region)))
@@ -110,7 +112,7 @@ def _without_strays(result: Radii, points: torch.Tensor, target: Subject) -> Rad
 
 
 def _classification(
-    target: Subject, points: torch.Tensor, labels: np.ndarray | None, source: str
+    target: Subject, points: torch.Tensor, labels: np.ndarray | None, source: str, labels_source: str
 ) -> tuple[Radii, Method]:
     if labels is None:
         raise UsageError("certify needs --labels (or --tolerance for a regression)")
@@ -120,7 +122,7 @@ def _classification(
         raise UsageError(
             "the model has one output, so no class can win over another: give --tolerance for a regression"
         )
-    wanted = torch.as_tensor(as_labels(numbers(np.asarray(labels), source), len(points), count, source))
+    wanted = torch.as_tensor(as_labels(numbers(np.asarray(labels), labels_source), len(points), count, labels_source))
     problem = Problem.over(logits, target.settings.norm, target.region, target.settings.budget)
     pairs, method = _pairs(problem)
     radii, correct = classification_radii(without_softmax(target.graph), pairs, points, wanted)

@@ -51,7 +51,7 @@ def _explained(error: Exception) -> tuple[str, int]:
         context = error.ctx
         hint = f" (see {context.command_path} --help)" if context is not None else ""
         return f"{error.format_message().rstrip('.')}{hint}", 2
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error)):
         return "out of memory: nothing was decided", 3
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -40,16 +40,12 @@ def certify(
         float | None,
         typer.Option("--tolerance", metavar="T", help="For a regression: how far the output may move; no labels."),
     ] = None,
-    method: Annotated[
-        Literal["global"], typer.Option("--method", help="By the constants of the whole domain.")
-    ] = "global",
     budget: BudgetOption = None,
 ) -> int:
     """Certify radii within which no prediction changes.
 
     Also the accuracy that is certified at the radii asked for, or at a few telling ones.
     """
-    del method  # there is one so far; the option is part of the contract
     path, policy = resolve(model, machine, output)
     spec, answers = inputs or policy.inputs, labels or policy.labels
     slack = policy.tolerance if tolerance is None and labels is None else tolerance
@@ -72,7 +68,15 @@ def certify(
             "certify",
             settings,
             lambda: rooms.certify(
-                path, points, truth, settings, source=spec, radii=radii, tolerance=slack, progress=tell
+                path,
+                points,
+                truth,
+                settings,
+                source=spec,
+                labels_source=answers or "labels",
+                radii=radii,
+                tolerance=slack,
+                progress=tell,
             ),
         )
     return publish(with_radii(report), output, wanted, truth)

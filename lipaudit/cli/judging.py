@@ -97,6 +97,7 @@ def _certify(policy: ModelPolicy, points: np.ndarray, settings: Settings, progre
         labels,
         settings,
         source=policy.inputs or "inputs",
+        labels_source=policy.labels or "labels",
         radii=tuple(radius for radius, _ in policy.limits.certified),
         tolerance=policy.tolerance,
         progress=progress,

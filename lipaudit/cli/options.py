@@ -71,7 +71,11 @@ class Audit:
     ] = None
     domain: Annotated[
         str | None,
-        typer.Option("--domain", metavar="LO,HI|FILE", help="Possible raw inputs: 0,1, an .npz with lower and upper, or a .vnnlib."),
+        typer.Option(
+            "--domain",
+            metavar="LO,HI|FILE",
+            help="Possible raw inputs: 0,1, an .npz with lower and upper, or a .vnnlib.",
+        ),
     ] = None
     preprocess: Annotated[
         str | None,

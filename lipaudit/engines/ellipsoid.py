@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from lipaudit.engines.ellipsoid_build import program
 from lipaudit.engines.ellipsoid_closed import Guess, best_closed
-from lipaudit.engines.ellipsoid_newton import inequality, solve
-from lipaudit.engines.ellipsoid_program import Linear, Program, program
+from lipaudit.engines.ellipsoid_inequality import inequality
+from lipaudit.engines.ellipsoid_interior import solve
+from lipaudit.engines.ellipsoid_program import Linear, Program
 from lipaudit.engines.ellipsoid_verify import verified
 from lipaudit.engines.engine import Declined, Engine
 from lipaudit.engines.layer_product import LayerProduct

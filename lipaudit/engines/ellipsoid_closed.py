@@ -21,7 +21,7 @@ Guess = dict[int, torch.Tensor]
 
 
 def recursion(program: Program, choose: Choice) -> torch.Tensor:
-    """Y of the output, differentiable in what `choose` answers. Raises LinAlgError where Theta - Y_vv is not positive."""
+    """Y of the output, differentiable in what `choose` answers. Raises LinAlgError where Theta <= Y_vv."""
     sizes = program.sizes
     order: tuple[int, ...] = (0,)
     y = torch.empty(0, 0, dtype=torch.float64) if program.starts() else torch.eye(sizes[0], dtype=torch.float64)
@@ -52,7 +52,8 @@ def recursion(program: Program, choose: Choice) -> torch.Tensor:
 
 
 def _factor(theta: torch.Tensor, corner: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.cholesky(torch.diag(theta) - corner)
+    factor: torch.Tensor = torch.linalg.cholesky(torch.diag(theta) - corner)
+    return factor
 
 
 def _bent(
@@ -128,7 +129,7 @@ CLOSED: tuple[Choice, ...] = (fast(1.0), jacobi(0.5), jacobi(1.0), jacobi(0.25),
 
 def best_closed(program: Program, deadline: float = math.inf) -> list[tuple[float, Guess]]:
     """(guess of L^2 in the program's units, multipliers) of every closed form that works out, smallest first."""
-    found = []
+    found: list[tuple[float, Guess]] = []
     for rule in CLOSED:
         if found and time.monotonic() > deadline:
             break

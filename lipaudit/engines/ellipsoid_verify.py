@@ -32,7 +32,7 @@ G^-1 is never trusted. G is rounded down on the diagonal, which only raises G^-1
 |T G T' - I|_F <= e < 1, then T G T' >= (1 - e) I, so T is invertible, G > 0 and G^-1 <= T'T / (1 - e). Cholesky only
 guesses T. T B, computed as X with |T B - X| <= F entrywise: (T B)'(T B) <= (1 + t) X'X + (1 + 1/t) F'F for t > 0.
 
-Underflow: every matrix product has entries off by at most (number of terms) TINY more; `_FLOOR` covers all of it.
+Underflow: every matrix product has entries off by at most (number of terms) TINY more; `FLOOR` covers all of it.
 """
 
 from __future__ import annotations
@@ -45,25 +45,18 @@ from typing import final
 import torch
 
 from lipaudit.engines.ellipsoid_program import Gain, Linear, Program, Slope
+from lipaudit.engines.ellipsoid_rounding import FLOOR, HUGE, Rejected, eliminated, inflated, roots
 from lipaudit.linear.norms.dense_l2 import dense_l2
 from lipaudit.linear.norms.sums import unscaled
-from lipaudit.numerics.rounding import TINY, U, add_up, gamma, mul_up, sqrt_up, tensor_down, tensor_up, up
+from lipaudit.numerics.rounding import U, add_up, gamma, mul_up, sqrt_up, up
 
 Multipliers = Mapping[int, torch.Tensor]
 """Theta for each slope step (a vector) and gain step (one number), by the step's place; guesses of any origin."""
 
-_FLOOR = 2.0**-900
-_YOUNG = 2.0**-34
-_HUGE = 2.0**300
-
-
-class Rejected(Exception):
-    """These multipliers prove nothing."""
-
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class Ellipsoid:
+class Cover:
     """J J' <= matrix for the values alive, stacked in this order; the matrix is symmetric."""
 
     values: tuple[int, ...]
@@ -87,9 +80,9 @@ def verified(program: Program, multipliers: Multipliers) -> float:
 
 
 def _run(program: Program, multipliers: Multipliers) -> float:
-    state = Ellipsoid((0,), torch.empty(0, 0, dtype=torch.float64))
+    state = Cover((0,), torch.empty(0, 0, dtype=torch.float64))
     if not program.starts():
-        state = Ellipsoid((0,), torch.eye(program.sizes[0], dtype=torch.float64))
+        state = Cover((0,), torch.eye(program.sizes[0], dtype=torch.float64))
     for place, step in enumerate(program.steps):
         match step:
             case Linear():
@@ -98,7 +91,7 @@ def _run(program: Program, multipliers: Multipliers) -> float:
                 state = _slope(state, step, program.sizes, _positive(multipliers, place))
             case Gain():
                 state = _gain(state, step, program.sizes, multipliers, place)
-        if not bool((state.matrix.diagonal() < _HUGE).all()):  # NaN and inf fail too
+        if not bool((state.matrix.diagonal() < HUGE).all()):  # NaN and inf fail too
             raise Rejected
     at = state.indices((program.output,), program.sizes)
     return unscaled(sqrt_up(dense_l2(state.matrix[at][:, at]).value), program.exponent)
@@ -106,45 +99,27 @@ def _run(program: Program, multipliers: Multipliers) -> float:
 
 def _positive(multipliers: Multipliers, place: int) -> torch.Tensor:
     theta = multipliers.get(place)
-    if theta is None or theta.dtype != torch.float64 or not bool(((theta > 0) & (theta < _HUGE)).all()):
+    if theta is None or theta.dtype != torch.float64 or not bool(((theta > 0) & (theta < HUGE)).all()):
         raise Rejected
     return theta.reshape(-1)
 
 
-def _inflated(matrix: torch.Tensor, g: float, e: torch.Tensor) -> torch.Tensor:
-    """matrix + E for every symmetric E with |E_ij| <= g e_i e_j + TINY n^2, at least; made symmetric first.
-
-    e: bounds that may be understated by a factor 1 - 2^-33 (sums and norms rounded to nearest) and by 2^-500 (the
-    underflow of squares).
-    """
-    e = e + 2.0**-500
-    extra = tensor_up((g * (1.0 + 2.0**-30)) * float(e.sum()) * e + _FLOOR)
-    result = (matrix + matrix.mT) / 2
-    result.diagonal().copy_(tensor_up(result.diagonal() + extra))
-    return result
-
-
-def _roots(matrix: torch.Tensor) -> torch.Tensor:
-    """sqrt of the diagonal, which is not negative for a matrix above J J'."""
-    return matrix.diagonal().clamp_min(0.0).sqrt()
-
-
-def _first(step: Linear) -> Ellipsoid:
+def _first(step: Linear) -> Cover:
     """The linear step from Y = I that leaves nothing of the input alive; e = 2-norms of the rows, by Cauchy-Schwarz."""
     n = step.matrix.shape[1]
     e = torch.linalg.vector_norm(step.majorant, dim=1) + math.sqrt(step.loss * n)
-    return Ellipsoid(step.targets, _inflated(step.matrix @ step.matrix.mT, _own_error(step, n), e))
+    return Cover(step.targets, inflated(step.matrix @ step.matrix.mT, _own_error(step, n), e))
 
 
-def _linear(state: Ellipsoid, step: Linear, sizes: tuple[int, ...]) -> Ellipsoid:
+def _linear(state: Cover, step: Linear, sizes: tuple[int, ...]) -> Cover:
     source, kept = state.indices(step.sources, sizes), state.indices(step.kept, sizes)
-    rows, root = state.matrix[source], _roots(state.matrix)
+    rows, root = state.matrix[source], roots(state.matrix)
     corner = (step.matrix @ rows[:, source]) @ step.matrix.mT
     side = step.matrix @ rows[:, kept]
     matrix = torch.cat([torch.cat([state.matrix[kept][:, kept], side.mT], 1), torch.cat([side, corner], 1)])
     reach = step.majorant @ root[source] + math.sqrt(step.loss) * float(root[source].sum())
     e = torch.cat([root[kept], reach])
-    return Ellipsoid((*step.kept, *step.targets), _inflated(matrix, _own_error(step, len(source)), e))
+    return Cover((*step.kept, *step.targets), inflated(matrix, _own_error(step, len(source)), e))
 
 
 def _own_error(step: Linear, n: int) -> float:
@@ -159,7 +134,7 @@ def _own_error(step: Linear, n: int) -> float:
     return add_up(mul_up(2.0, gamma(n + 6)), mul_up(4.0, q))
 
 
-def _slope(state: Ellipsoid, step: Slope, sizes: tuple[int, ...], theta: torch.Tensor) -> Ellipsoid:
+def _slope(state: Cover, step: Slope, sizes: tuple[int, ...], theta: torch.Tensor) -> Cover:
     if len(theta) != sizes[step.source]:
         raise Rejected
     source, kept = state.indices((step.source,), sizes), state.indices(step.kept, sizes)
@@ -170,101 +145,25 @@ def _slope(state: Ellipsoid, step: Slope, sizes: tuple[int, ...], theta: torch.T
     c, d, th = step.centre[bent], step.radius[bent], theta[bent]
     square = torch.where(d == c.abs(), torch.zeros_like(d), (d * d - c * c) + 4.0 * U * (d * d + c * c))
     block = square * th
-    whole = _eliminated(state.matrix, source[bent], th, rest, scales, th * c, block, (d * d + c * c) * th)
+    whole = eliminated(state.matrix, source[bent], th, rest, scales, th * c, block, (d * d + c * c) * th)
     order = torch.empty(len(kept) + len(source), dtype=torch.int64)
     order[: len(kept)] = torch.arange(len(kept))
     order[len(kept) + straight] = torch.arange(len(kept), len(rest))
     order[len(kept) + bent] = torch.arange(len(rest), len(order))
-    return Ellipsoid((*step.kept, step.target), whole[order][:, order])
+    return Cover((*step.kept, step.target), whole[order][:, order])
 
 
-def _gain(state: Ellipsoid, step: Gain, sizes: tuple[int, ...], multipliers: Multipliers, place: int) -> Ellipsoid:
+def _gain(state: Cover, step: Gain, sizes: tuple[int, ...], multipliers: Multipliers, place: int) -> Cover:
     source, kept = state.indices((step.source,), sizes), state.indices(step.kept, sizes)
     size = sizes[step.target]
     if len(kept):
         theta = float(_positive(multipliers, place)[0])
         none = torch.empty(0, dtype=torch.float64)
         th, ones = torch.full((len(source),), theta, dtype=torch.float64), torch.ones(len(kept), dtype=torch.float64)
-        above = _eliminated(state.matrix, source, th, kept, ones, none, none, none)
+        above = eliminated(state.matrix, source, th, kept, ones, none, none, none)
     else:  # the infimum over theta is lambda_max itself
         theta, above = dense_l2(state.matrix[source][:, source]).value, torch.empty(0, 0, dtype=torch.float64)
     result = torch.zeros(len(kept) + size, len(kept) + size, dtype=torch.float64)
     result[: len(kept), : len(kept)] = above
-    result.diagonal()[len(kept) :] = up(mul_up(step.factor, step.factor, theta)) + _FLOOR
-    return Ellipsoid((*step.kept, step.target), result)
-
-
-def _eliminated(
-    y: torch.Tensor,
-    v: torch.Tensor,
-    theta: torch.Tensor,
-    rest: torch.Tensor,
-    scales: torch.Tensor,
-    tail: torch.Tensor,
-    block: torch.Tensor,
-    size: torch.Tensor,
-) -> torch.Tensor:
-    """At least B' G^-1 B + diag(R Y_rr R, block), with B = [Y_vr R, diag(tail)], tail empty for none, R = scales.
-
-    tail, block: of float64, within a relative 4 u of what is meant, |block| <= size.
-    """
-    base = scales[:, None] * y[rest][:, rest] * scales
-    if not len(v):
-        root = _roots(y)[rest] * scales.abs()
-        return _inflated(base, gamma(6), root)
-    m = len(v)
-    below, scale = _inverse_root(y[v][:, v], theta)
-    across = y[v][:, rest]
-    root = _roots(y)
-    left = (below @ across) * scales
-    x = torch.cat([left, below * tail], 1) if len(tail) else left
-    # |T Y_vr| <= (|T| root_v) root_r'; T tail is one product of two factors that carry 4 u
-    reach = torch.linalg.vector_norm(below.abs() @ root[v]) * root[rest] * scales.abs()
-    off = gamma(m + 4) * reach
-    columns = torch.linalg.vector_norm(x, dim=0)
-    if len(tail):
-        off = torch.cat([off, gamma(8) * columns[len(rest) :]])
-    off = off * (1.0 + 2.0**-30) + 2.0**-500  # the latter for underflow, of terms and of squares
-    if not float(below.abs().max()) < _HUGE:
-        raise Rejected
-    result = (x.mT @ x) * (scale * (1.0 + _YOUNG))
-    result[: len(rest), : len(rest)] += base
-    result.diagonal()[len(rest) :] += block
-    flat = root[rest] * scales.abs()
-    if len(tail):
-        flat = torch.cat([flat, size.sqrt()])
-    spread = (scale * (1.0 + 1.0 / _YOUNG)) * float(off.sum()) * off * (1.0 + 2.0**-30)
-    result = _inflated(result, mul_up(2.0, gamma(m + 12)), columns * math.sqrt(scale * (1.0 + _YOUNG)) + flat)
-    result.diagonal().copy_(tensor_up(result.diagonal() + tensor_up(spread)))
-    return result
-
-
-def _inverse_root(y: torch.Tensor, theta: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """(T, k) with G > 0 and G^-1 <= k T'T for G = diag(theta) - y. Raises Rejected where that is not proven."""
-    g = -y
-    g.diagonal().copy_(tensor_down(theta - y.diagonal()))
-    if not bool((g.isfinite()).all()) or not bool((g.diagonal() > 2.0**-800).all()):
-        raise Rejected
-    lower, info = torch.linalg.cholesky_ex(g)
-    if int(info) != 0:
-        raise Rejected
-    t = torch.linalg.solve_triangular(lower, torch.eye(len(g), dtype=torch.float64), upper=False)
-    if not bool(t.isfinite().all()):
-        raise Rejected
-    residual = (t @ g) @ t.mT
-    residual.diagonal().sub_(1.0)
-    roots = g.diagonal().sqrt()
-    most = float((g / roots / roots[:, None]).abs().max()) * (1.0 + 2.0**-40)  # |G_ij| <= most roots_i roots_j
-    reach = float(torch.linalg.vector_norm(t.abs() @ roots)) * (1.0 + 2.0**-30) + 2.0**-500
-    m = len(g)
-    found = float(torch.linalg.vector_norm(residual)) * (1.0 + 2.0**-30) + 2.0**-500
-    above = float(t.abs().max())
-    error = add_up(
-        mul_up(found, 1.0 + 4.0 * U),
-        mul_up(gamma(2 * m + 6), most, mul_up(reach, reach)),
-        mul_up(4.0 * U, float(m)),
-        mul_up(8.0 * m * m * m, TINY, add_up(1.0, above)),
-    )
-    if not error < 0.5:
-        raise Rejected
-    return t, up(1.0 / (1.0 - error) * (1.0 + 4.0 * U))
+    result.diagonal()[len(kept) :] = up(mul_up(step.factor, step.factor, theta)) + FLOOR
+    return Cover((*step.kept, step.target), result)

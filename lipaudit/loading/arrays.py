@@ -86,7 +86,9 @@ def as_batch(array: np.ndarray, shape: tuple[int, ...], what: str = "inputs") ->
     """
     short = shape[1:] if shape[:1] == (1,) else shape
     size = math.prod(shape)
-    if (array.ndim == 2 and array.shape[1] == size and array.shape not in (shape, short)) or (array.shape[1:] in (shape, short) and array.ndim):
+    if (array.ndim == 2 and array.shape[1] == size and array.shape not in (shape, short)) or (
+        array.shape[1:] in (shape, short) and array.ndim
+    ):
         count = len(array)
     elif array.shape in (shape, short):
         count = 1

@@ -11,7 +11,7 @@ from typing import Any
 import onnx
 from onnx import defs, helper
 
-from lipaudit.errors import InvalidInput, Unsupported
+from lipaudit.errors import Discontinuous, InvalidInput, Unsupported
 from lipaudit.graph.graph import Node
 from lipaudit.loading.conformity import conform
 from lipaudit.loading.constants import constant, evaluate, non_finite
@@ -149,7 +149,8 @@ class Builder:
                     if target:
                         self._values[target] = value
             except Unsupported as error:
-                self.refusals.append(Refusal(proto.op_type, name, str(error)))
+                code = "LIP105" if isinstance(error, Discontinuous) else "LIP101"
+                self.refusals.append(Refusal(proto.op_type, name, str(error), code))
                 refused = True
             except (ValueError, LookupError, ArithmeticError, RuntimeError, TypeError, StopIteration) as error:
                 # a shape or an attribute that torch or a family rejects: the file is odd, not our arithmetic
@@ -176,7 +177,7 @@ class Builder:
         if all(arg is None or isinstance(arg, Constant) for arg in args):
             return self._fold(proto, name, [a if isinstance(a, Constant) else None for a in args])
         if (why := jump(proto.op_type)) is not None:
-            raise Unsupported(why)
+            raise Discontinuous(why)
         named = max((place + 1 for place, n in enumerate(proto.output) if n), default=0)
         needed = max((place + 1 for place, n in enumerate(proto.output) if n in self._used), default=0)
 

@@ -16,7 +16,11 @@ _LISTED_FROM = 4
 
 
 def excerpt(
-    model: onnx.ModelProto, content: bytes, nodes: Sequence[onnx.NodeProto], inputs: Sequence[str], outputs: Sequence[str]
+    model: onnx.ModelProto,
+    content: bytes,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
 ) -> bytes:
     """A file of these nodes alone, arguments first: `content` itself where they are all there is."""
     graph = model.graph

@@ -60,21 +60,28 @@ def parse_model(content: bytes, path: Path) -> onnx.ModelProto:
 
 
 def _check_text(model: onnx.ModelProto, path: Path) -> None:
-    """Raises InvalidInput for names that are no UTF-8: protobuf lets them pass, and trips whoever reads them."""
-    graph = model.graph
+    """Raises InvalidInput for names that are no UTF-8: protobuf lets them pass, as bytes or as an error on access."""
     try:
-        for entry in model.opset_import:
-            _ = entry.domain
-        for info in (*graph.input, *graph.output):
-            _ = info.name, [dim.dim_param for dim in info.type.tensor_type.shape.dim]
-        for tensor in graph.initializer:
-            _ = tensor.name
-        for node in graph.node:
-            _ = node.name, node.op_type, node.domain, list(node.input), list(node.output)
-            for attribute in node.attribute:
-                _ = attribute.name, attribute.ref_attr_name, attribute.t.name
+        if all(isinstance(text, str) for text in _texts(model)):
+            return
     except UnicodeDecodeError:
-        raise InvalidInput(f"model {path} has a name that is no UTF-8 text: the file is damaged") from None
+        pass
+    raise InvalidInput(f"model {path} has a name that is no UTF-8 text: the file is damaged")
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[object]:
+    """Every name that a reader of the graph may look at."""
+    graph = model.graph
+    yield graph.name
+    yield from (entry.domain for entry in model.opset_import)
+    for info in (*graph.input, *graph.output):
+        yield info.name
+        yield from (dim.dim_param for dim in info.type.tensor_type.shape.dim)
+    yield from (tensor.name for tensor in graph.initializer)
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield from (attribute.name, attribute.ref_attr_name, attribute.t.name)
 
 
 def _guess(content: bytes) -> str:

@@ -59,8 +59,6 @@ def _facts(report: AuditReport, verbose: bool) -> Table:
     if model.inputs:
         sizes = ", ".join(map(words.tensor, model.inputs)) + " -> " + ", ".join(map(words.tensor, model.outputs))
         rows.append(("tensors", Cell(sizes, "name")))
-    if problem.function:
-        rows.append(("function", Cell(problem.function, "name")))
     if not words.refused(report):
         rows.append(("region", Cell(words.region(problem), "name")))
     if model.parity is not None:

@@ -65,6 +65,13 @@ _ALL = (
         "Choose the output with --output; a function of whole numbers has no Lipschitz constant.",
     ),
     Code(
+        "LIP105",
+        "discontinuous op",
+        "error",
+        "A node jumps, so two inputs as close as one likes can have answers far apart: there is no finite constant.",
+        "Audit an output before the node (--output), such as the scores instead of the class.",
+    ),
+    Code(
         "LIP110",
         "no finite bound",
         "warning",

@@ -101,16 +101,38 @@ def windows_of(shape: Shape, kernel: Shape, stride: Shape, dilation: Shape) -> t
 
 
 ACTIVATIONS: tuple[Callable[[], Scalar], ...] = (
-    activations.relu, activations.relu, lambda: activations.leaky_relu(2.0), lambda: activations.leaky_relu(-1.5),
-    activations.absolute, lambda: activations.clip(-0.5, 0.5), activations.sigmoid, activations.tanh, activations.softplus,
-    lambda: activations.elu(3.0), lambda: activations.selu(1.6732632, 1.050701), activations.erf, activations.gelu,
-    activations.gelu_tanh, lambda: activations.swish(1.0), lambda: activations.swish(1.702), activations.mish,
-    activations.hard_swish, functions.sine, functions.arctangent,
-)  # fmt: skip
+    activations.relu,
+    activations.relu,
+    lambda: activations.leaky_relu(2.0),
+    lambda: activations.leaky_relu(-1.5),
+    activations.absolute,
+    lambda: activations.clip(-0.5, 0.5),
+    activations.sigmoid,
+    activations.tanh,
+    activations.softplus,
+    lambda: activations.elu(3.0),
+    lambda: activations.selu(1.6732632, 1.050701),
+    activations.erf,
+    activations.gelu,
+    activations.gelu_tanh,
+    lambda: activations.swish(1.0),
+    lambda: activations.swish(1.702),
+    activations.mish,
+    activations.hard_swish,
+    functions.sine,
+    functions.arctangent,
+)
 STEEP: tuple[Callable[[], Scalar], ...] = (
-    lambda: activations.leaky_relu(2.0), lambda: activations.leaky_relu(-1.5), lambda: activations.elu(3.0),
-    lambda: activations.swish(1.0), activations.gelu, activations.gelu_tanh, activations.hard_swish, activations.mish, activations.erf,
-)  # fmt: skip
+    lambda: activations.leaky_relu(2.0),
+    lambda: activations.leaky_relu(-1.5),
+    lambda: activations.elu(3.0),
+    lambda: activations.swish(1.0),
+    activations.gelu,
+    activations.gelu_tanh,
+    activations.hard_swish,
+    activations.mish,
+    activations.erf,
+)
 
 
 def _choose(s: Sketch, options: tuple[Callable[[], Scalar], ...]) -> Scalar:
@@ -258,7 +280,9 @@ def products(seed: int) -> Graph:
 def all_on(seed: int) -> Graph:
     """One non-negative matrix behind ReLUs that are on around the bias: the constant of the matrix."""
     s = Sketch((3,), seed)
-    inner = s.function(s.affine(Selection.reshape((3,), (3,)), 0, torch.full((3,), 9.0, dtype=torch.float64)), activations.relu())
+    inner = s.function(
+        s.affine(Selection.reshape((3,), (3,)), 0, torch.full((3,), 9.0, dtype=torch.float64)), activations.relu()
+    )
     return s.graph(s.dense(inner, 3, s.normal(3, 3).abs(), bias=False))
 
 
@@ -268,7 +292,10 @@ def aligned(seed: int) -> Graph:
     x, u = 0, s.normal(3).abs() + 0.1
     for _ in range(int(s.rng.integers(2, 5))):
         v = s.normal(3).abs() + 0.1
-        x = s.function(s.dense(x, 3, torch.outer(v / v.norm(), u / u.norm()) * s.rng.uniform(0.2, 3), bias=False), activations.relu())
+        x = s.function(
+            s.dense(x, 3, torch.outer(v / v.norm(), u / u.norm()) * s.rng.uniform(0.2, 3), bias=False),
+            activations.relu(),
+        )
         u = v
     return s.graph(x)
 

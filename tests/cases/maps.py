@@ -80,7 +80,12 @@ def leaves() -> list[MapCase]:
         case("conv1d", lambda: conv(2, (1, 2, 6), (3,))),
         case("conv1d-pad", lambda: conv(2, (1, 2, 5), (3,), pads=((1, 1),))),
         case("conv1d-off-grid", lambda: conv(1, (1, 1, 3), (3,), pads=((1, 1),), kernel=off_grid())),
-        case("conv2d-ones", lambda: conv(1, (1, 1, 4, 4), (3, 3), pads=((1, 1),) * 2, kernel=torch.ones(1, 1, 3, 3, dtype=torch.float64))),
+        case(
+            "conv2d-ones",
+            lambda: conv(
+                1, (1, 1, 4, 4), (3, 3), pads=((1, 1),) * 2, kernel=torch.ones(1, 1, 3, 3, dtype=torch.float64)
+            ),
+        ),
         case("conv2d-asymmetric", lambda: conv(2, (1, 1, 4, 3), (2, 3), pads=((0, 2), (1, 0)))),
         case("conv2d-stride", lambda: conv(2, (1, 2, 5, 5), (3, 3), stride=2, pads=((1, 1),) * 2)),
         case("conv2d-stride-leftover", lambda: conv(2, (1, 1, 6, 5), (2, 2), stride=3)),
@@ -101,7 +106,7 @@ def leaves() -> list[MapCase]:
         case("sum-over-axis", lambda: Adjoint(select((2,), [0, 1, 0, 1, 0, 1], (6,)))),
         case("conv-transpose", lambda: Adjoint(conv(2, (1, 2, 5, 5), (3, 3), stride=2, pads=((1, 0),) * 2))),
         case("dense-transposed", lambda: Adjoint(Dense.plain(randn(3, 5)))),
-    ]  # fmt: skip
+    ]
 
 
 def composites() -> list[MapCase]:
@@ -112,32 +117,74 @@ def composites() -> list[MapCase]:
     return [
         case("dense-dense", lambda: Compose((w, v))),
         case("dense-diagonal-dense", lambda: Compose((w, Diagonal(randn(4), (4,), 2), v))),
-        case("conv-scale-flatten-dense", lambda: Compose((
-            conv(2, (1, 1, 3, 3), (2, 2)), Diagonal(randn(2, 1, 1), (1, 2, 2, 2), 3), Selection.reshape((1, 2, 2, 2), (8,)),
-            Dense.plain(randn(3, 8)),
-        ))),
+        case(
+            "conv-scale-flatten-dense",
+            lambda: Compose(
+                (
+                    conv(2, (1, 1, 3, 3), (2, 2)),
+                    Diagonal(randn(2, 1, 1), (1, 2, 2, 2), 3),
+                    Selection.reshape((1, 2, 2, 2), (8,)),
+                    Dense.plain(randn(3, 8)),
+                )
+            ),
+        ),
         case("conv-conv", lambda: Compose((conv(2, (1, 1, 5), (2,)), conv(1, (1, 2, 4), (2,))))),
-        case("repeat-then-sum", lambda: Compose((select((3,), [0, 0, 1, 2], (4,)), Adjoint(select((2,), [0, 0, 1, 1], (4,)))))),
+        case(
+            "repeat-then-sum",
+            lambda: Compose((select((3,), [0, 0, 1, 2], (4,)), Adjoint(select((2,), [0, 0, 1, 1], (4,))))),
+        ),
         case("repeat-dense", lambda: Compose((select((2,), [0, 1, 0, 1], (4,)), v))),
         case("residual", lambda: Sum((identity, square))),
-        case("difference", lambda: Sum((square, Compose((Diagonal(torch.tensor(-1.0, dtype=torch.float64), (4,)), square))))),
+        case(
+            "difference",
+            lambda: Sum((square, Compose((Diagonal(torch.tensor(-1.0, dtype=torch.float64), (4,)), square)))),
+        ),
         case("nearly-cancelling", lambda: Sum((square, Dense.plain(-square.weight * (1 + 2.0**-30))))),
-        case("duplicated-rows", lambda: Sum((
-            Compose((square, select((4,), [0, 1, 2, 3, *[NOTHING] * 4], (8,)))),
-            Compose((square, select((4,), [*[NOTHING] * 4, 0, 1, 2, 3], (8,)))),
-        ))),
-        case("block-diagonal", lambda: Sum((
-            Compose((select((6,), [0, 1, 2], (3,)), Dense.plain(randn(2, 3, seed=4)), select((2,), [0, 1, NOTHING, NOTHING], (4,)))),
-            Compose((select((6,), [3, 4, 5], (3,)), Dense.plain(randn(2, 3, seed=5)), select((2,), [NOTHING, NOTHING, 0, 1], (4,)))),
-        ))),
+        case(
+            "duplicated-rows",
+            lambda: Sum(
+                (
+                    Compose((square, select((4,), [0, 1, 2, 3, *[NOTHING] * 4], (8,)))),
+                    Compose((square, select((4,), [*[NOTHING] * 4, 0, 1, 2, 3], (8,)))),
+                )
+            ),
+        ),
+        case(
+            "block-diagonal",
+            lambda: Sum(
+                (
+                    Compose(
+                        (
+                            select((6,), [0, 1, 2], (3,)),
+                            Dense.plain(randn(2, 3, seed=4)),
+                            select((2,), [0, 1, NOTHING, NOTHING], (4,)),
+                        )
+                    ),
+                    Compose(
+                        (
+                            select((6,), [3, 4, 5], (3,)),
+                            Dense.plain(randn(2, 3, seed=5)),
+                            select((2,), [NOTHING, NOTHING, 0, 1], (4,)),
+                        )
+                    ),
+                )
+            ),
+        ),
         case("adjoint-of-composite", lambda: Adjoint(Compose((w, v)))),
         case("sum-in-composite", lambda: Compose((w, Sum((identity, square)), v))),
         case("composite-in-sum", lambda: Sum((Compose((square, square)), Diagonal(randn(4), (4,)), square))),
-        case("average-pool", lambda: Compose((
-            conv(2, (1, 2, 4, 4), (2, 2), stride=2, groups=2, kernel=torch.ones(2, 1, 2, 2, dtype=torch.float64)),
-            Diagonal(torch.tensor(0.25, dtype=torch.float64), (1, 2, 2, 2), 1),
-        ))),
-    ]  # fmt: skip
+        case(
+            "average-pool",
+            lambda: Compose(
+                (
+                    conv(
+                        2, (1, 2, 4, 4), (2, 2), stride=2, groups=2, kernel=torch.ones(2, 1, 2, 2, dtype=torch.float64)
+                    ),
+                    Diagonal(torch.tensor(0.25, dtype=torch.float64), (1, 2, 2, 2), 1),
+                )
+            ),
+        ),
+    ]
 
 
 def all_maps() -> list[MapCase]:
@@ -192,12 +239,14 @@ def _exact_dense(part: Dense) -> np.ndarray:
     matrix = _zeros(part.out_size, part.in_size)
     for block, weight in enumerate(weights):
         for i, j, t in itertools.product(range(n_out), range(n_in), range(part.trail)):
-            matrix[(block * n_out + i) * part.trail + t, (block * n_in + j) * part.trail + t] = Fraction(float(weight[i, j]))
+            matrix[(block * n_out + i) * part.trail + t, (block * n_in + j) * part.trail + t] = Fraction(
+                float(weight[i, j])
+            )
     return matrix
 
 
 def _exact_conv(part: Conv) -> np.ndarray:
-    n, channels, *size = part.source
+    n, _, *size = part.source
     out_channels, per_group, *window = part.kernel.shape
     out_size = part.out_shape[2:]
     kernel = part.kernel.numpy()

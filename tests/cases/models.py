@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 FLOAT = TensorProto.FLOAT
 
 
-def weights(**arrays: np.ndarray | Sequence[Any]) -> list[onnx.TensorProto]:
+def weights(**arrays: Any) -> list[onnx.TensorProto]:
     """Initializers; lists of whole numbers become int64, anything real float32."""
     tensors = []
     for name, values in arrays.items():
@@ -45,7 +45,9 @@ def model(
 
 
 def node(op: str, inputs: Sequence[str], outputs: Sequence[str] = ("y",), **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(op, list(inputs), list(outputs), name=f"{op.lower()}_{outputs[0] if outputs else ''}", **attributes)
+    return helper.make_node(
+        op, list(inputs), list(outputs), name=f"{op.lower()}_{outputs[0] if outputs else ''}", **attributes
+    )
 
 
 def saved(made: onnx.ModelProto, folder: Path, name: str = "model.onnx") -> Path:
@@ -70,7 +72,9 @@ class ModelCase(NamedTuple):
         return self.name
 
 
-def _one(op: str, shape: tuple[int, ...], arrays: dict[str, Any] | None = None, opset: int = 17, **attributes: Any) -> Callable[[], onnx.ModelProto]:
+def _one(
+    op: str, shape: tuple[int, ...], arrays: dict[str, Any] | None = None, opset: int = 17, **attributes: Any
+) -> Callable[[], onnx.ModelProto]:
     def build() -> onnx.ModelProto:
         given = weights(**(arrays or {}))
         return model([node(op, ["x", *(arrays or {})], **attributes)], given, inputs=[("x", shape)], opset=opset)
@@ -111,12 +115,31 @@ def linear_cases() -> list[ModelCase]:
         ("conv-group", _one("Conv", _image(3, 3), {"w": r(4, 1, 2, 2)}, group=2), _image(3, 3)),
         ("conv-same-upper", _one("Conv", _image(4, 3), conv, auto_pad="SAME_UPPER"), _image(4, 3)),
         ("conv-same-lower", _one("Conv", _image(4, 3), conv, auto_pad="SAME_LOWER", strides=[2, 2]), _image(4, 3)),
-        ("conv-transpose", _one("ConvTranspose", _image(3, 3), {"w": r(2, 2, 3, 3)}, strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1]), _image(3, 3)),
+        (
+            "conv-transpose",
+            _one(
+                "ConvTranspose",
+                _image(3, 3),
+                {"w": r(2, 2, 3, 3)},
+                strides=[2, 2],
+                pads=[1, 1, 1, 1],
+                output_padding=[1, 1],
+            ),
+            _image(3, 3),
+        ),
         ("conv-transpose-group", _one("ConvTranspose", _image(2, 2), {"w": r(2, 2, 2, 2)}, group=2), _image(2, 2)),
         ("batch-norm", _one("BatchNormalization", _image(2, 2), _norm(2), epsilon=0.5), _image(2, 2)),
         ("average-pool", _one("AveragePool", (1, 1, 4, 4), kernel_shape=[2, 2], pads=[1, 1, 1, 1]), (1, 1, 4, 4)),
-        ("average-pool-counted", _one("AveragePool", (1, 1, 4, 4), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1), (1, 1, 4, 4)),
-        ("average-pool-ceil", _one("AveragePool", (1, 1, 4, 4), kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1), (1, 1, 4, 4)),
+        (
+            "average-pool-counted",
+            _one("AveragePool", (1, 1, 4, 4), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
+            (1, 1, 4, 4),
+        ),
+        (
+            "average-pool-ceil",
+            _one("AveragePool", (1, 1, 4, 4), kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
+            (1, 1, 4, 4),
+        ),
         ("gather-twice", _one("Gather", (3, 2), {"i": [0, 0, 2, 0]}, axis=0), (3, 2)),
         ("pad-reflect", _one("Pad", (1, 3), {"p": [0, 2, 0, 2]}, mode="reflect"), (1, 3)),
         ("pad-edge", _one("Pad", (1, 2), {"p": [0, 2, 0, 1]}, mode="edge"), (1, 2)),
@@ -132,9 +155,13 @@ def linear_cases() -> list[ModelCase]:
         ("difference-of-itself", lambda: model([node("Sub", ["x", "x"])]), (1, 2)),
         ("sum-with-itself", lambda: model([node("Add", ["x", "x"])]), (1, 2)),
         ("joined-with-itself", lambda: model([node("Concat", ["x", "x", "x"], axis=1)]), (1, 2)),
-        ("two-outputs", lambda: model([node("Neg", ["x"], ["a"]), node("Add", ["x", "x"], ["b"])], outputs=["a", "b"]), (1, 2)),
+        (
+            "two-outputs",
+            lambda: model([node("Neg", ["x"], ["a"]), node("Add", ["x", "x"], ["b"])], outputs=["a", "b"]),
+            (1, 2),
+        ),
         ("two-inputs", lambda: model([node("Add", ["x", "z"])], inputs=[("x", (1, 2)), ("z", (1, 2))]), (4,)),
-    ]  # fmt: skip
+    ]
     return [ModelCase(*case) for case in cases]
 
 
@@ -149,7 +176,7 @@ def opened(made: onnx.ModelProto) -> Any:
 
 
 def black_box_jacobian(made: onnx.ModelProto) -> np.ndarray:
-    """The matrix of an affine model: f(e_i) - f(0) through onnxruntime, its inputs and outputs joined; no code shared."""
+    """The matrix of an affine model: f(e_i) - f(0) through onnxruntime, its inputs and outputs joined."""
     session = opened(made)
     shapes = [tuple(info.shape) for info in session.get_inputs()]
     names = [info.name for info in session.get_inputs()]

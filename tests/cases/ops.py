@@ -51,9 +51,9 @@ def pooling(size: int, kernel: int, stride: int, pad: int = 0) -> WindowMax:
 
 _MAPS = """
 diagonal-channel diagonal-rounded dense-wide dense-tall dense-lead-trail dense-stack conv1d-pad conv2d-asymmetric
-conv2d-stride-leftover conv2d-groups conv3d conv-kernel-in-padding permutation repeat pad nothing-but-zeros sum-over-axis
-conv-transpose dense-dense dense-diagonal-dense conv-scale-flatten-dense repeat-then-sum nearly-cancelling duplicated-rows
-sum-in-composite adjoint-of-composite average-pool
+conv2d-stride-leftover conv2d-groups conv3d conv-kernel-in-padding permutation repeat pad nothing-but-zeros
+sum-over-axis conv-transpose dense-dense dense-diagonal-dense conv-scale-flatten-dense repeat-then-sum
+nearly-cancelling duplicated-rows sum-in-composite adjoint-of-composite average-pool
 """.split()
 """Maps whose norms and matrices all have tests of their own; here, those whose ranges are made differently."""
 
@@ -80,10 +80,15 @@ def _affine() -> list[OpCase]:
         OpCase("subtract", lambda: Affine((identity, minus))),
         OpCase("add-constant", lambda: Affine((identity,), randn(3, seed=3), randn(3, seed=4).abs() * 1e-12)),
         OpCase("weighted-sum", lambda: Affine((Dense.plain(weight), identity, Diagonal(randn(3), (3,))), randn(3))),
-        OpCase("concat", lambda: Affine((select((2,), [0, 1, NOTHING], (3,)), select((1,), [NOTHING, NOTHING, 0], (3,))))),
-        OpCase("sums-of-both", lambda: Affine((Adjoint(select((2,), [0, 1, 0, 1], (4,))), Adjoint(select((2,), [1, 1, 0], (3,)))))),
+        OpCase(
+            "concat", lambda: Affine((select((2,), [0, 1, NOTHING], (3,)), select((1,), [NOTHING, NOTHING, 0], (3,))))
+        ),
+        OpCase(
+            "sums-of-both",
+            lambda: Affine((Adjoint(select((2,), [0, 1, 0, 1], (4,))), Adjoint(select((2,), [1, 1, 0], (3,))))),
+        ),
         OpCase("stack", lambda: stacking(3, (2,))),
-    ]  # fmt: skip
+    ]
 
 
 def _elementwise() -> list[OpCase]:
@@ -96,7 +101,9 @@ def _elementwise() -> list[OpCase]:
     return [
         *cases,
         OpCase("elementwise-prelu-channels", lambda: Elementwise(activations.prelu(slopes), (1, 2, 3))),
-        OpCase("elementwise-clip-entries", lambda: Elementwise(activations.clip(limits, math.inf), (3,)), (-1.0, 0.5, 2.0)),
+        OpCase(
+            "elementwise-clip-entries", lambda: Elementwise(activations.clip(limits, math.inf), (3,)), (-1.0, 0.5, 2.0)
+        ),
     ]
 
 

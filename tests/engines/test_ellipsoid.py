@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
 
 from lipaudit.engines.ellipsoid import Ellipsoid
-from lipaudit.engines.engine import Declined
 from lipaudit.engines.layer_product import LayerProduct
 from lipaudit.graph.graph import Graph, Node
 from lipaudit.graph.problem import Problem
 from lipaudit.linear.dense import Dense
-from lipaudit.linear.map import Compose, LinearMap
+from lipaudit.linear.map import LinearMap
 from lipaudit.linear.selection import NOTHING, Selection
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm

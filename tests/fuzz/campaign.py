@@ -141,7 +141,7 @@ def main() -> int:
     print(f"{len(numbers)} mutants of {len(files)} models, seed {options.seed}", flush=True)
     outcomes: Counter[str] = Counter()
     mutators: Counter[str] = Counter()
-    compared, tightness, seconds, failures = 0, [], [], 0
+    compared, tightness, seconds, failures, survived = 0, [], [], 0, 0
     peak, slowest = 0, (0.0, 0)
     started = time.monotonic()
     for answer in results(numbers, options.seed, options.budget, options.workers):
@@ -149,6 +149,7 @@ def main() -> int:
         outcomes[outcome] += 1
         mutators.update(answer.get("done") or ())  # type: ignore[call-overload]
         seconds.append(float(str(answer["seconds"])))
+        survived += "its process ended" in str(answer["detail"]) or "does not answer" in str(answer["detail"])
         compared += int(str(answer.get("compared", 0)))
         tightness += answer.get("tightness") or []  # type: ignore[operator]
         rss = int(str(answer.get("rss", 0)))
@@ -170,6 +171,7 @@ def main() -> int:
     print(f"sampled Jacobian norms compared with bounds: {compared}, of them with a finite bound: {len(tightness)}")
     if tightness:
         print(f"median of norm / bound {statistics.median(tightness):.3f}, largest {max(tightness):.12f}")
+    print(f"crashes and hangs of onnxruntime in its own process: {survived}")
     if failures:
         print(f"{failures} failures kept in {keep}")
     return 1 if failures or total < len(numbers) else 0

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from lipaudit.graph.graph import Graph, Node, append, fold, prepend, prune
+from lipaudit.graph.problem import Problem
 from lipaudit.linear.dense import Dense
 from lipaudit.linear.pointwise import Diagonal
+from lipaudit.numerics.norms import Norm
 from lipaudit.ops import activations
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.elementwise import Elementwise
@@ -31,12 +33,19 @@ def test_a_graph_without_nodes_is_the_identity() -> None:
     graph = Graph((2,), (), 0)
     x = torch.tensor([[1.0, -2.0]], dtype=torch.float64)
     assert torch.equal(graph.forward(x), x)
-    assert engine_laws.layer_product(engine_laws.Problem.over(graph, engine_laws.Norm.L2)) == 1.0
+    assert engine_laws.layer_product(Problem.over(graph, Norm.L2)) == 1.0
 
 
 def test_fold_visits_in_order() -> None:
-    graph = Graph((2,), (Node("a", "Relu", RELU, (0,)), Node("b", "Mul", HALVE, (1,)), Node("c", "Relu", RELU, (2,))), 3)
-    assert fold(graph, "x", lambda node, args: f"{node.name}({', '.join(args)})") == ["x", "a(x)", "b(a(x))", "c(b(a(x)))"]
+    graph = Graph(
+        (2,), (Node("a", "Relu", RELU, (0,)), Node("b", "Mul", HALVE, (1,)), Node("c", "Relu", RELU, (2,))), 3
+    )
+    assert fold(graph, "x", lambda node, args: f"{node.name}({', '.join(args)})") == [
+        "x",
+        "a(x)",
+        "b(a(x))",
+        "c(b(a(x)))",
+    ]
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=str)

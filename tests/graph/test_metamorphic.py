@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lipaudit.graph.graph import Graph, Node, append, prepend
+from lipaudit.graph.problem import Problem
 from lipaudit.graph.simplify import simplify
 from lipaudit.linear.dense import Dense
 from lipaudit.linear.pointwise import Diagonal
@@ -17,7 +18,7 @@ from lipaudit.numerics.norms import Norm
 from lipaudit.ops import activations
 from lipaudit.ops.affine import Affine
 from tests.cases.graphs import FAMILIES, Family, Sketch
-from tests.laws.engine_laws import Problem, functions_agree, layer_product
+from tests.laws.engine_laws import functions_agree, layer_product
 
 SEEDS = range(3)
 every_family = pytest.mark.parametrize("family", [f for f in FAMILIES if f.bounded], ids=str)
@@ -38,7 +39,9 @@ def scale(factor: float, shape: tuple[int, ...]) -> Affine:
     return Affine((Diagonal(torch.tensor(factor, dtype=torch.float64), shape),))
 
 
-def _two_layers(seed: int, factors: torch.Tensor | None = None, order: torch.Tensor | None = None, shift: float = 0.0) -> Graph:
+def _two_layers(
+    seed: int, factors: torch.Tensor | None = None, order: torch.Tensor | None = None, shift: float = 0.0
+) -> Graph:
     """W2 relu(W1 x + b), its hidden units rescaled by powers of two, or permuted."""
     s = Sketch((3,), seed)
     w1, b1, w2 = s.normal(4, 3), s.normal(4), s.normal(2, 4)
@@ -109,7 +112,9 @@ def test_m6_what_passes_through_changes_nothing(family: Family) -> None:
         flat = (math.prod(shape),)
         there, back = Affine((Selection.reshape(shape, flat),)), Affine((Selection.reshape(flat, shape),))
         longer = append(append(graph, "flatten", "Flatten", there), "reshape", "Reshape", back)
-        longer = append(longer, "zero", "Add", Affine((Selection.reshape(shape, shape),), torch.zeros(shape, dtype=torch.float64)))
+        longer = append(
+            longer, "zero", "Add", Affine((Selection.reshape(shape, shape),), torch.zeros(shape, dtype=torch.float64))
+        )
         longer = append(longer, "one", "Mul", scale(1.0, shape))
         functions_agree(graph, longer)
         assert_close(bounds(graph), bounds(longer), 1e-12)
@@ -146,7 +151,9 @@ def test_m8_a_duplicated_branch(family: Family) -> None:
     """[f; f] is sqrt(2), 2 and 1 times f in l2, l1 and linf; f + f is 2 times; f - f is not negative."""
     for seed in SEEDS:
         graph = family.build(seed)
-        one, twice, total, gone = (bounds(g) for g in (graph, *(joined(graph, h) for h in ("twice", "sum", "difference"))))
+        one, twice, total, gone = (
+            bounds(g) for g in (graph, *(joined(graph, h) for h in ("twice", "sum", "difference")))
+        )
         for norm, a, b, c, d in zip(Norm, one, twice, total, gone, strict=True):
             factor = {Norm.L1: 2.0, Norm.L2: math.sqrt(2.0), Norm.LINF: 1.0}[norm]
             assert b == pytest.approx(factor * a, rel=1e-8)
@@ -211,7 +218,10 @@ def test_m14_a_box_is_no_worse_than_everywhere_and_joins_are_the_worst_of_them(f
         boxes = Box(centre - 0.2, centre + 0.2)
         for norm in Norm:
             together = layer_product(Problem.over(graph, norm, boxes))
-            apart = [layer_product(Problem.over(graph, norm, Box(boxes.lower[i : i + 1], boxes.upper[i : i + 1]))) for i in range(3)]
+            apart = [
+                layer_product(Problem.over(graph, norm, Box(boxes.lower[i : i + 1], boxes.upper[i : i + 1])))
+                for i in range(3)
+            ]
             assert together >= max(apart) * (1 - 1e-9)
             assert together <= layer_product(Problem.over(graph, norm)) * (1 + 1e-9)
 

@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from lipaudit.graph.graph import Graph, Node
+from lipaudit.graph.problem import Problem
 from lipaudit.graph.simplify import simplify
 from lipaudit.graph.simplify.fuse_activations import fuse_activations
 from lipaudit.graph.simplify.merge_affine import merge_affine
 from lipaudit.graph.simplify.pair_sorts import pair_sorts
 from lipaudit.linear.dense import Dense
 from lipaudit.linear.pointwise import Diagonal
+from lipaudit.numerics.box import Box
+from lipaudit.numerics.norms import Norm
 from lipaudit.ops import activations
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.bilinear import Multiply
@@ -105,8 +108,8 @@ def test_max_and_min_of_one_pair_are_a_sort(swap: bool) -> None:
     assert "PointwiseMax" not in kinds(paired)
     engine_laws.functions_agree(graph, paired)
     simple = simplify(graph)
-    for norm in engine_laws.Norm:
-        assert engine_laws.layer_product(engine_laws.Problem.over(simple, norm)) == pytest.approx(1.0, rel=1e-12)
+    for norm in Norm:
+        assert engine_laws.layer_product(Problem.over(simple, norm)) == pytest.approx(1.0, rel=1e-12)
 
 
 def test_max_and_min_of_different_pairs_are_left_alone() -> None:
@@ -181,17 +184,23 @@ def gate(name: str, *, swapped: bool = False) -> Graph:
     elif name == "another's gate":
         other = s.function(s.dense(0, 3), activations.sigmoid())
     elif name == "shifted":
-        shifted = s.affine(Diagonal(torch.tensor(1.0, dtype=torch.float64), (3,)), x, torch.ones(3, dtype=torch.float64))
+        shifted = s.affine(
+            Diagonal(torch.tensor(1.0, dtype=torch.float64), (3,)), x, torch.ones(3, dtype=torch.float64)
+        )
         other = s.function(shifted, activations.sigmoid())
     elif name == "per channel":
-        other = s.function(s.affine(Diagonal(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), (3,)), x), activations.sigmoid())
+        other = s.function(
+            s.affine(Diagonal(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), (3,)), x), activations.sigmoid()
+        )
     else:
         other = s.function(s.function(x, activations.relu()), activations.tanh())
     return s.graph(s.add(Multiply((3,)), *((other, x) if swapped else (x, other))))
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-@pytest.mark.parametrize(("name", "slope"), [("silu", 1.0998393201288670), ("quick-gelu", 1.0998393201288670), ("mish", 1.0884981612517279)])
+@pytest.mark.parametrize(
+    ("name", "slope"), [("silu", 1.0998393201288670), ("quick-gelu", 1.0998393201288670), ("mish", 1.0884981612517279)]
+)
 def test_a_gate_of_itself_is_an_activation(name: str, slope: float, swapped: bool) -> None:
     graph = gate(name, swapped=swapped)
     simple = simplify(graph)
@@ -199,9 +208,6 @@ def test_a_gate_of_itself_is_an_activation(name: str, slope: float, swapped: boo
     assert "Multiply" not in kinds(simple)
     engine_laws.bound_is_above(graph)
     functions = [node.op for node in simple.nodes if isinstance(node.op, Elementwise)]
-    from lipaudit.numerics.box import Box
-    from lipaudit.numerics.norms import Norm
-
     (op,) = functions
     assert op.gains(Norm.L2, Box.everything((1, 3)))[0].value == pytest.approx(slope, rel=1e-12)
 
@@ -214,4 +220,4 @@ def test_what_is_no_activation_keeps_its_value(name: str) -> None:
     engine_laws.bound_is_above(graph)
     if name in ("another's gate",):
         assert "Multiply" in kinds(simplify(graph))
-        assert math.isinf(engine_laws.layer_product(engine_laws.Problem.over(simplify(graph), engine_laws.Norm.L2)))
+        assert math.isinf(engine_laws.layer_product(Problem.over(simplify(graph), Norm.L2)))

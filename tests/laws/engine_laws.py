@@ -36,7 +36,8 @@ def jacobians(graph: Graph, x: torch.Tensor) -> torch.Tensor:
 
 def norms(matrices: torch.Tensor, norm: Norm) -> torch.Tensor:
     if norm is Norm.L2:
-        return torch.linalg.matrix_norm(matrices, 2)
+        singular: torch.Tensor = torch.linalg.svdvals(matrices)
+        return singular[:, 0]
     return matrices.abs().sum(1 if norm is Norm.L1 else 2).amax(1)
 
 
@@ -72,7 +73,10 @@ def slopes(graph: Graph, seed: int, box: Box, norm: Norm) -> float:
     """The largest |f(x) - f(y)| / |x - y| over pairs of the box, far and near, less what rounding may have added."""
     generator = torch.Generator().manual_seed(seed)
     shape = (16, *graph.input_shape)
-    x, y = (box.lower + torch.rand(shape, generator=generator, dtype=torch.float64) * (box.upper - box.lower) for _ in range(2))
+    x, y = (
+        box.lower + torch.rand(shape, generator=generator, dtype=torch.float64) * (box.upper - box.lower)
+        for _ in range(2)
+    )
     near = torch.rand(16, generator=generator, dtype=torch.float64).pow(8).reshape(-1, *[1] * (len(shape) - 1))
     y = x + near * (y - x)
     values = graph.forward(x), graph.forward(y)
@@ -84,7 +88,9 @@ def slopes(graph: Graph, seed: int, box: Box, norm: Norm) -> float:
 RELATIVE = 1e-9
 
 
-def bound_is_above(graph: Graph, seed: int = 0, bound_of: BoundOf = layer_product, box: Box | None = None) -> dict[Norm, float]:
+def bound_is_above(
+    graph: Graph, seed: int = 0, bound_of: BoundOf = layer_product, box: Box | None = None
+) -> dict[Norm, float]:
     """No slope met exceeds the bound, in any norm, of the graph or of its simplified form. Gives met / bound."""
     met = steepest(graph, seed, box)
     simple = simplify(graph)
@@ -94,7 +100,9 @@ def bound_is_above(graph: Graph, seed: int = 0, bound_of: BoundOf = layer_produc
         bounds = {}
         for name, form in (("as built", graph), ("simplified", simple)):
             bounds[name] = bound_of(Problem.over(form, norm, box))
-            assert lower <= bounds[name] * (1 + RELATIVE) + 1e-12, f"{norm.value}, {name}: {lower!r} is met, {bounds[name]!r} is the bound"
+            assert lower <= bounds[name] * (1 + RELATIVE) + 1e-12, (
+                f"{norm.value}, {name}: {lower!r} is met, {bounds[name]!r} is the bound"
+            )
         ratios[norm] = lower / bounds["simplified"] if 0 < bounds["simplified"] < math.inf else 0.0
     return ratios
 

@@ -10,6 +10,7 @@ import torch
 from lipaudit.graph.graph import Graph
 from lipaudit.graph.simplify import simplify
 from lipaudit.linear.dense import Dense
+from lipaudit.linear.map import LinearMap
 from lipaudit.linear.pointwise import Diagonal
 from lipaudit.ops.affine import Affine
 from tests.cases.graphs import Sketch
@@ -22,7 +23,7 @@ def affine_run(seed: int) -> Graph:
     x = 0
     for _ in range(4):
         if s.rng.random() < 0.4:
-            part = Diagonal(s.normal(3), (3,), 0)
+            part: LinearMap = Diagonal(s.normal(3), (3,), 0)
         else:
             part = Dense.plain(s.normal(3, 3))
         x = s.affine(part, x, s.normal(3) * 10.0 ** s.rng.uniform(-6, 6))
@@ -34,7 +35,10 @@ def exact_value(graph: Graph, x: list[Fraction]) -> list[Fraction]:
     values = [np.array(x, dtype=object)]
     for node in graph.nodes:
         assert isinstance(node.op, Affine)
-        total = sum((exact(part) @ values[i] for part, i in zip(node.op.maps, node.inputs, strict=True)), start=np.array([Fraction(0)] * int(np.prod(node.op.out_shape)), dtype=object))
+        total = sum(
+            (exact(part) @ values[i] for part, i in zip(node.op.maps, node.inputs, strict=True)),
+            start=np.array([Fraction(0)] * int(np.prod(node.op.out_shape)), dtype=object),
+        )
         if node.op.offset is not None:
             total = total + np.array([Fraction(v) for v in node.op.offset.reshape(-1).tolist()], dtype=object)
         values.append(total)

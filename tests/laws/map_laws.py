@@ -108,4 +108,6 @@ def norm_is_tight(part: LinearMap, norm: Norm, norm_of: NormOf = certified, with
     said, truth = norm_of(part, norm), truth_below(exact(part), norm)
     assert said < math.inf
     size = exact_sum(exact(part.majorant()), 0) + exact_sum(exact(part.majorant()), 1)  # where almost all cancels
-    assert Fraction(said) <= truth * (1 + Fraction(within)) + size / 10**13, f"{norm.value}: {said!r} > {float(truth)!r}"
+    assert Fraction(said) <= truth * (1 + Fraction(within)) + size / 10**13, (
+        f"{norm.value}: {said!r} > {float(truth)!r}"
+    )

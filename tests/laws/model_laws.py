@@ -32,7 +32,9 @@ FLOAT32 = 2e-5
 """What a float32 run may differ by, relatively."""
 
 
-def bound_is_above_black_box(made: onnx.ModelProto, folder: Path, bound_of: BoundOf = layer_product, *, tight: bool = False) -> None:
+def bound_is_above_black_box(
+    made: onnx.ModelProto, folder: Path, bound_of: BoundOf = layer_product, *, tight: bool = False
+) -> None:
     """||J|| <= bound for an affine model, J by unit vectors through onnxruntime; and no more than that where tight."""
     graph = loads(made, folder).graph
     matrix = black_box_jacobian(made)

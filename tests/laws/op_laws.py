@@ -18,7 +18,18 @@ from tests.cases.maps import exact
 Boxes = tuple[Box, ...]
 Points = tuple[torch.Tensor, ...]
 
-FLAVOURS = ("plain", "mixed", "point", "touching", "straddling", "huge", "half-infinite", "infinite", "denormal", "points")
+FLAVOURS = (
+    "plain",
+    "mixed",
+    "point",
+    "touching",
+    "straddling",
+    "huge",
+    "half-infinite",
+    "infinite",
+    "denormal",
+    "points",
+)
 
 _HUGE = (1e6, 1e16, 1e100, 1e154, 1e300, 1.7e308)
 _SMALL = (0.0, 5e-324, 1e-310, 1e-200, 1e-30)
@@ -154,7 +165,11 @@ def _flat_jacobian(op: Op, points: Points) -> list[torch.Tensor]:
     value = op.forward(*(x.unsqueeze(0) for x in leaves))[0].reshape(-1)
     rows: list[list[torch.Tensor]] = [[] for _ in leaves]
     for entry in value:
-        found = torch.autograd.grad(entry, leaves, retain_graph=True, allow_unused=True) if entry.requires_grad else [None] * len(leaves)
+        found = (
+            torch.autograd.grad(entry, leaves, retain_graph=True, allow_unused=True)
+            if entry.requires_grad
+            else [None] * len(leaves)
+        )
         for place, (leaf, grad) in enumerate(zip(leaves, found, strict=True)):
             rows[place].append((torch.zeros_like(leaf) if grad is None else grad).reshape(-1))
     sizes = [leaf.numel() for leaf in leaves]

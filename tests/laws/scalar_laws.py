@@ -63,7 +63,7 @@ def points(case: ScalarCase, low: float, high: float, steps: int) -> Iterable[fl
 
 
 def narrow_range_is_tight(case: ScalarCase, x: float, function: Scalar | None = None) -> None:
-    """At one point the ranges are as narrow as rounding, away from kinks: relative 1e-9, of numbers that are ordinary."""
+    """At one point the ranges are as narrow as rounding, away from kinks: 1e-9, of ordinary numbers."""
     least, most, flattest, steepest = ranges(case.build() if function is None else function, x, x)
     if math.isfinite(least) and math.isfinite(most):
         assert most - least <= 1e-9 * (1.0 + abs(least)), f"f({x!r}) in [{least!r}, {most!r}]"
@@ -77,7 +77,7 @@ _LESS_THAN_AN_ULP = arb(2) ** -58
 
 
 def global_slope_range_is_proven(case: ScalarCase, function: Scalar | None = None) -> None:
-    """The slope range of the whole line holds on [-40, 40] and, on cells that double, out to case.reach; by subdivision."""
+    """The slope range of the whole line holds on [-40, 40] and, on cells that double, out to case.reach."""
     _, _, low, high = ranges(case.build() if function is None else function, -math.inf, math.inf)
     if math.isinf(low) and math.isinf(high):
         return

@@ -91,7 +91,13 @@ def test_norm_of_a_product_that_underflows_half_way(norm: Norm, exponents: tuple
 def test_a_product_below_the_smallest_number_is_not_zero(norm: Norm) -> None:
     tiny = Diagonal(torch.full((2,), 1e-200, dtype=torch.float64), (2,))
     dense = Dense.plain(torch.full((2, 2), 1e-200, dtype=torch.float64))
-    for part in (compose(tiny, tiny), Compose((tiny, tiny)), compose(dense, tiny), Compose((dense, dense)), compose(tiny, dense)):
+    for part in (
+        compose(tiny, tiny),
+        Compose((tiny, tiny)),
+        compose(dense, tiny),
+        Compose((dense, dense)),
+        compose(tiny, dense),
+    ):
         assert certified(part, norm) > 0.0
 
 
@@ -130,7 +136,7 @@ def test_block_diagonal_is_the_largest_not_the_product(norm: Norm) -> None:
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_groups_of_a_convolution_are_blocks(norm: Norm, groups: int) -> None:
     whole = conv(4, (1, 4, 3, 3), (2, 2), groups=groups)
-    kernels = whole.kernel.split(4 // groups)
+    kernels = whole.kernel.chunk(groups)
     parts = [conv(4 // groups, (1, 4 // groups, 3, 3), (2, 2), kernel=k) for k in kernels]
     assert certified(whole, norm) == pytest.approx(max(certified(p, norm) for p in parts), rel=1e-7)
 

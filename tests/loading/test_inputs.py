@@ -16,6 +16,7 @@ from lipaudit.errors import LipauditError
 from lipaudit.graph.problem import Problem
 from lipaudit.graph.simplify import simplify
 from lipaudit.loading import Loaded, RefusedModel, load_model
+from lipaudit.loading.reference import RuntimeFailed
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm
 from tests.cases.models import model, node, opened, random_array, saved, weights
@@ -106,7 +107,9 @@ def test_the_input_itself_as_an_output(tmp_path: Path) -> None:
 
 
 def test_an_integer_input_that_matters_is_refused(tmp_path: Path) -> None:
-    made = model([node("Gather", ["w", "i"], ["g"], axis=0), node("Add", ["x", "g"])], weights(w=[[1.0, 2.0], [3.0, 4.0]]))
+    made = model(
+        [node("Gather", ["w", "i"], ["g"], axis=0), node("Add", ["x", "g"])], weights(w=[[1.0, 2.0], [3.0, 4.0]])
+    )
     made.graph.input.append(helper.make_tensor_value_info("i", TensorProto.INT64, (1,)))
     with pytest.raises(RefusedModel, match="whole numbers"):
         load(made, tmp_path)
@@ -175,7 +178,9 @@ def test_folded_real_arithmetic_is_said(tmp_path: Path) -> None:
     nodes = [node("Exp", ["a"], ["e"]), node("Mul", ["x", "e"])]
     loaded = load(model(nodes, weights(a=[0.1, 0.2])), tmp_path)
     assert any("folded" in said and "exp_e" in said for said in loaded.facts.assumptions)
-    plain = load(model([node("Reshape", ["a", "s"], ["e"]), node("Mul", ["x", "e"])], weights(a=[0.1, 0.2], s=[1, 2])), tmp_path)
+    plain = load(
+        model([node("Reshape", ["a", "s"], ["e"]), node("Mul", ["x", "e"])], weights(a=[0.1, 0.2], s=[1, 2])), tmp_path
+    )
     assert plain.facts.assumptions == ()
 
 
@@ -224,7 +229,7 @@ def test_a_difference_from_onnxruntime_is_refused(wrong: str, tmp_path: Path, mo
 
 def test_a_model_that_onnxruntime_cannot_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> np.ndarray:
-        raise parity_module.RuntimeFailed("no kernel for it")
+        raise RuntimeFailed("no kernel for it")
 
     monkeypatch.setattr(parity_module, "reference_outputs", fails)
     with pytest.raises(RefusedModel, match="no kernel"):
@@ -256,7 +261,9 @@ def test_a_function_that_is_defined_nowhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_random_models_agree_with_onnxruntime_beyond_the_points_of_loading(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
-    act = str(rng.choice(["Relu", "Tanh", "Elu", "Selu", "Softplus", "HardSigmoid", "LeakyRelu", "Erf", "HardSwish", "Mish"]))
+    act = str(
+        rng.choice(["Relu", "Tanh", "Elu", "Selu", "Softplus", "HardSigmoid", "LeakyRelu", "Erf", "HardSwish", "Mish"])
+    )
     nodes = [
         node("Gemm", ["x", "w1", "b1"], ["a"], transB=1, alpha=float(rng.normal())),
         node(act, ["a"], ["b"]),

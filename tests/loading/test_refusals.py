@@ -64,9 +64,14 @@ def test_a_constant_that_becomes_infinite_when_folded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("op", "attributes"),
-    [("LeakyRelu", {"alpha": math.nan}), ("Elu", {"alpha": math.inf}), ("Gemm", {"alpha": math.nan}), ("HardSigmoid", {"alpha": math.inf})],
+    [
+        ("LeakyRelu", {"alpha": math.nan}),
+        ("Elu", {"alpha": math.inf}),
+        ("Gemm", {"alpha": math.nan}),
+        ("HardSigmoid", {"alpha": math.inf}),
+    ],
 )
-def test_attributes_that_are_not_finite(op: str, attributes: dict[str, float], tmp_path: Path) -> None:
+def test_attributes_that_are_not_finite(op: str, attributes: dict[str, Any], tmp_path: Path) -> None:
     inputs = ["x", "w"] if op == "Gemm" else ["x"]
     said = refusal(model([node(op, inputs, **attributes)], weights(w=np.eye(2)) if op == "Gemm" else ()), tmp_path)
     assert "alpha" in said
@@ -109,7 +114,9 @@ def test_sparse_weights(tmp_path: Path) -> None:
         load(made, tmp_path)
 
 
-@pytest.mark.parametrize("pair", [(("", 17), ("", 11)), (("", 17), ("ai.onnx", 11)), (("ai.onnx", 13), ("ai.onnx", 13))])
+@pytest.mark.parametrize(
+    "pair", [(("", 17), ("", 11)), (("", 17), ("ai.onnx", 11)), (("ai.onnx", 13), ("ai.onnx", 13))]
+)
 def test_two_opsets_of_the_default_domain(pair: tuple[tuple[str, int], ...], tmp_path: Path) -> None:
     made = model([node("Relu", ["x"])])
     del made.opset_import[:]
@@ -130,7 +137,9 @@ def test_opsets_that_are_not_listed(opset: int, tmp_path: Path) -> None:
 
 def test_functions_of_its_own(tmp_path: Path) -> None:
     made = model([node("Relu", ["x"])])
-    body = helper.make_function("f", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 17)])
+    body = helper.make_function(
+        "f", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 17)]
+    )
     made.functions.append(body)
     assert "functions" in refusal(made, tmp_path)
 
@@ -230,16 +239,17 @@ def test_a_cycle(tmp_path: Path) -> None:
 
 def test_nodes_in_any_order(tmp_path: Path) -> None:
     nodes = [node("Neg", ["b"]), node("Relu", ["a"], ["b"]), node("Add", ["x", "x"], ["a"])]
-    try:
-        graph = load(model(nodes), tmp_path).graph
-    except RefusedModel as error:  # onnxruntime itself may insist on their order
-        assert "onnxruntime" in str(error)
-        return
+    graph = load(model(nodes), tmp_path).graph
     assert [n.kind for n in graph.nodes] == ["Add", "Relu", "Neg"]
 
 
 def test_a_diamond_is_no_cycle(tmp_path: Path) -> None:
-    nodes = [node("Relu", ["x"], ["a"]), node("Neg", ["a"], ["b"]), node("Add", ["a", "b"], ["c"]), node("Mul", ["c", "b"])]
+    nodes = [
+        node("Relu", ["x"], ["a"]),
+        node("Neg", ["a"], ["b"]),
+        node("Add", ["a", "b"], ["c"]),
+        node("Mul", ["c", "b"]),
+    ]
     assert len(load(model(nodes), tmp_path).graph.nodes) == 4
 
 
@@ -249,7 +259,9 @@ def test_a_value_that_nothing_defines(tmp_path: Path) -> None:
 
 def test_a_deep_chain(tmp_path: Path) -> None:
     count = 3000
-    nodes = [node("Identity", ["x" if i == 0 else f"v{i}"], [f"v{i + 1}" if i < count - 1 else "y"]) for i in range(count)]
+    nodes = [
+        node("Identity", ["x" if i == 0 else f"v{i}"], [f"v{i + 1}" if i < count - 1 else "y"]) for i in range(count)
+    ]
     assert load(model([*nodes[:-1], node("Relu", [nodes[-1].input[0]])]), tmp_path).graph.output_shape == (1, 2)
 
 
@@ -276,7 +288,11 @@ def test_batch_normalisation_in_training_mode(mode: int, tmp_path: Path) -> None
 @pytest.mark.parametrize("variance", [-1.0, -1e-5])
 def test_batch_normalisation_by_no_variance(variance: float, tmp_path: Path) -> None:
     arrays = weights(scale=[1.0, 1.0], bias=[0.0, 0.0], mean=[0.0, 0.0], variance=[1.0, variance])
-    made = model([node("BatchNormalization", ["x", "scale", "bias", "mean", "variance"], epsilon=1e-5)], arrays, inputs=[("x", (1, 2, 3))])
+    made = model(
+        [node("BatchNormalization", ["x", "scale", "bias", "mean", "variance"], epsilon=1e-5)],
+        arrays,
+        inputs=[("x", (1, 2, 3))],
+    )
     refusal(made, tmp_path)
 
 
@@ -291,7 +307,9 @@ def test_dropout_in_training_mode(training: bool, tmp_path: Path) -> None:
 
 
 def test_control_flow(tmp_path: Path) -> None:
-    branch = helper.make_graph([node("Relu", ["x"], ["r"])], "b", [], [helper.make_tensor_value_info("r", TensorProto.FLOAT, None)])
+    branch = helper.make_graph(
+        [node("Relu", ["x"], ["r"])], "b", [], [helper.make_tensor_value_info("r", TensorProto.FLOAT, None)]
+    )
     condition = [numpy_helper.from_array(np.array(True), "c")]
     made = model([node("If", ["c"], then_branch=branch, else_branch=branch)], condition)
     assert "control flow" in refusal(made, tmp_path)
@@ -355,7 +373,7 @@ def test_division_by_a_constant_zero(tmp_path: Path) -> None:
         ("SpaceToDepth", {}, {"blocksize": 0}),
     ],
     ids=lambda v: v if isinstance(v, str) else None,
-)  # fmt: skip
+)
 def test_attributes_that_lie(op: str, arrays: dict[str, Any], attributes: dict[str, Any], tmp_path: Path) -> None:
     """Whatever a parser makes of it, it is refused in words, or it is what onnxruntime computes."""
     given = {name: random_array(*v) if isinstance(v, tuple) else v for name, v in arrays.items()}
@@ -367,7 +385,14 @@ def test_attributes_that_lie(op: str, arrays: dict[str, Any], attributes: dict[s
 
 
 def test_wrong_numbers_of_arguments(tmp_path: Path) -> None:
-    for op, inputs in (("Add", ["x"]), ("Relu", []), ("Gemm", ["x"]), ("Conv", ["x"]), ("Clip", []), ("BatchNormalization", ["x"])):
+    for op, inputs in (
+        ("Add", ["x"]),
+        ("Relu", []),
+        ("Gemm", ["x"]),
+        ("Conv", ["x"]),
+        ("Clip", []),
+        ("BatchNormalization", ["x"]),
+    ):
         with pytest.raises(LipauditError):
             load(model([node(op, inputs)]), tmp_path)
 
@@ -387,16 +412,39 @@ def _shape_of(*dims: int) -> list[onnx.TensorProto]:
         lambda: [node("Expand", ["one", "s"], ["c"]), node("ReduceSum", ["c"], ["t"]), node("Add", ["x", "t"])],
         lambda: [node("Tile", ["x", "s"])],
         lambda: [node("Tile", ["one", "s"], ["c"]), node("ReduceSum", ["c"], ["t"]), node("Add", ["x", "t"])],
-        lambda: [node("Range", ["zero", "much", "step"], ["c"]), node("ReduceSum", ["c"], ["t"]), node("Add", ["x", "t"])],
+        lambda: [
+            node("Range", ["zero", "much", "step"], ["c"]),
+            node("ReduceSum", ["c"], ["t"]),
+            node("Add", ["x", "t"]),
+        ],
         lambda: [node("Pad", ["x", "s4"])],
         lambda: [node("Reshape", ["x", "s"])],
         lambda: [node("Add", ["x", "tall"], ["a"]), node("Add", ["a", "wide"])],
     ],
-    ids=["constant-of-shape", "expand-data", "expand", "tile-data", "tile", "range", "pad-data", "reshape", "broadcast"],
+    ids=[
+        "constant-of-shape",
+        "expand-data",
+        "expand",
+        "tile-data",
+        "tile",
+        "range",
+        "pad-data",
+        "reshape",
+        "broadcast",
+    ],
 )
 def test_bombs_are_refused_at_once(nodes: Any, tmp_path: Path) -> None:
     """A few bytes that ask for terabytes."""
-    arrays = weights(s=[2**20, 2**22], s4=[0, 2**40, 0, 0], one=[[1.0]], zero=0.0, much=1e12, step=0.5, tall=np.zeros((100_000, 1)), wide=np.zeros((1, 100_000)))
+    arrays = weights(
+        s=[2**20, 2**22],
+        s4=[0, 2**40, 0, 0],
+        one=[[1.0]],
+        zero=0.0,
+        much=1e12,
+        step=0.5,
+        tall=np.zeros((100_000, 1)),
+        wide=np.zeros((1, 100_000)),
+    )
     if nodes()[-1].op_type == "Add" and nodes()[0].op_type == "Add":
         made = model(nodes(), arrays, inputs=[("x", (1, 1))])
     else:

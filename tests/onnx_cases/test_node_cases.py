@@ -19,6 +19,7 @@ REFUSED = {
     "ScatterElements": "reduction='(mul|max|min)' is not supported",
     "ScatterND": "reduction='(mul|max|min)' is not supported",
     "Selu": "Less: its output is true or false",
+    "Slice": "is empty",
     "Shrink": "it jumps by|Less: its output is true or false",
     "ThresholdedRelu": "it jumps by|Less: its output is true or false",
 }

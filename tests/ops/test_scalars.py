@@ -16,7 +16,30 @@ from tests.laws import scalar_laws
 
 every_scalar = pytest.mark.parametrize("case", SCALARS, ids=str)
 
-_SIZES = (0.0, 5e-324, 1e-310, 1e-160, 1e-20, 1e-9, 1e-3, 0.3, 1.0, 2.5, 7.0, 30.0, 100.0, 700.0, 746.0, 1e6, 1e16, 1e80, 1.3e154, 1e160, 1e300, 1.7e308)
+_SIZES = (
+    0.0,
+    5e-324,
+    1e-310,
+    1e-160,
+    1e-20,
+    1e-9,
+    1e-3,
+    0.3,
+    1.0,
+    2.5,
+    7.0,
+    30.0,
+    100.0,
+    700.0,
+    746.0,
+    1e6,
+    1e16,
+    1e80,
+    1.3e154,
+    1e160,
+    1e300,
+    1.7e308,
+)
 
 
 @st.composite

@@ -19,12 +19,11 @@ from tests.render.reports import ALL, BOUND, CERTIFY, GATE, INFINITE, LOCAL, REF
 BOUND_TEXT = """\
 L is in [3.798, 4.447]   l2 -> l2, raw input units (0..16)   ratio 1.18
 
- model     digits.onnx
- sha256    abababababababab
- tensors   input [1, 64] float32 -> output [1, 10] float32
- function  input[1, 64] -> output[1, 10]
- region    inputs in [0, 16]
- parity    within 1.2e-6 of onnxruntime at 4 points
+ model    digits.onnx
+ sha256   abababababababab
+ tensors  input [1, 64] float32 -> output [1, 10] float32
+ region   inputs in [0, 16]
+ parity   within 1.2e-6 of onnxruntime at 4 points
 
 Per-layer gains (l2 -> l2)
  node        op    weight  gain <=  kind       share of log-product

@@ -7,7 +7,7 @@ import math
 import torch
 from numpy import broadcast_shapes
 
-from lipaudit.errors import Unsupported
+from lipaudit.errors import Discontinuous, Unsupported
 from lipaudit.linear.map import LinearMap
 from lipaudit.linear.selection import NOTHING, Selection
 from lipaudit.ops.affine import Affine
@@ -40,7 +40,7 @@ def _dropout(
 def _cast(node: RawNode, *, to: int, saturate: int = 1, round_mode: str = "up") -> Data:
     """1 between real types, whose rounding is not part of the function; to integers it jumps"""
     if to not in _REAL_TYPES:
-        raise Unsupported("a cast to an integer or boolean type jumps: there is no Lipschitz constant across it")
+        raise Discontinuous("a cast to an integer or boolean type jumps: there is no finite Lipschitz constant")
     return node.data()
 
 
@@ -49,7 +49,7 @@ def _cast_like(node: RawNode, *, saturate: int = 1, round_mode: str = "up") -> D
     """1 between real types, whose rounding is not part of the function; to integers it jumps"""
     like = node.arg(1)
     if isinstance(like, Constant) and not like.real:
-        raise Unsupported("a cast to an integer or boolean type jumps: there is no Lipschitz constant across it")
+        raise Discontinuous("a cast to an integer or boolean type jumps: there is no finite Lipschitz constant")
     return node.data()
 
 
