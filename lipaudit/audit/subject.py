@@ -24,7 +24,7 @@ from lipaudit.loading.arrays import as_batch, numbers
 from lipaudit.numerics.box import Box
 from lipaudit.ops.affine import Affine
 from lipaudit.report.finding import Finding
-from lipaudit.report.report import AuditReport, Command, Model, Parity, Region, Run, Tensor
+from lipaudit.report.report import AuditReport, Command, Model, Region, Run, Tensor
 from lipaudit.report.report import Problem as ProblemFacts
 
 REAL_ARITHMETIC = (
@@ -129,10 +129,7 @@ def model_facts(facts: ModelFacts) -> Model:
     inputs, outputs = (
         tuple(Tensor(t.name, t.shape, t.dtype) for t in tensors) for tensors in (facts.inputs, facts.outputs)
     )
-    parity = None
-    if facts.parity is not None:
-        parity = Parity(facts.parity.points, facts.parity.max_abs_difference, facts.parity.tolerance)
-    return Model(facts.path, facts.sha256, facts.opset, inputs, outputs, parity)
+    return Model(facts.path, facts.sha256, facts.opset, inputs, outputs, facts.parity)
 
 
 def problem_facts(target: Subject) -> ProblemFacts:

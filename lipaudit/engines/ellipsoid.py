@@ -10,6 +10,7 @@ from typing import ClassVar, final
 
 from lipaudit.engines.ellipsoid_build import program
 from lipaudit.engines.ellipsoid_closed import Guess, best_closed
+from lipaudit.engines.ellipsoid_descent import descend
 from lipaudit.engines.ellipsoid_inequality import inequality
 from lipaudit.engines.ellipsoid_interior import solve
 from lipaudit.engines.ellipsoid_program import Linear, Program
@@ -20,7 +21,7 @@ from lipaudit.graph.problem import Problem
 from lipaudit.numerics.bound import UpperBound, tightest
 from lipaudit.numerics.norms import Norm
 
-SLACKS = (0.0, 1e-9, 1e-6, 1e-4)
+SLACKS = (0.0, 1e-8, 1e-5, 1e-3)
 """How much multipliers are raised where they just fail to prove anything."""
 
 
@@ -60,16 +61,21 @@ class Ellipsoid(Engine):
             return math.inf
         value = _proven(steps, (guess for _, guess in closed[:2]))
         square, start = closed[0]
-        if square > 0.0 and affordable(steps, deadline):
-            better = solve(inequality(steps), start, square, self.tolerance, deadline)
-            value = min(value, _proven(steps, reversed(better[-3:])))
+        if not square > 0.0:
+            return value
+        if _inner_seconds(steps) < 0.5 * (deadline - time.monotonic()):
+            guesses = solve(inequality(steps), start, square, self.tolerance, deadline)
+            return min(value, _proven(steps, reversed(guesses[-3:])))
+        for guess in descend(steps, start, deadline):
+            value = min(value, _proven(steps, [guess]))
         return value
 
 
-def affordable(steps: Program, deadline: float) -> bool:
-    """Whether an interior-point method has the time for its steps, at the cost of products of matrices."""
-    side = sum(steps.sizes[s.target] for s in steps.steps if not isinstance(s, Linear)) + min(steps.sizes[0], 1024)
-    return 12 * 12 * side**3 < 5e9 * (deadline - time.monotonic())
+def _inner_seconds(steps: Program) -> float:
+    """About what the interior-point method takes, on one processor core: twenty steps of some matrix products."""
+    side = sum(steps.sizes[s.target] for s in steps.steps if not isinstance(s, Linear))
+    side += min(steps.sizes[0], steps.sizes[1]) + min(steps.sizes[steps.output], side)
+    return 20 * 14 * side**3 / 2e10
 
 
 def _proven(steps: Program, guesses: Iterable[Guess]) -> float:

@@ -20,8 +20,11 @@ Guess = dict[int, torch.Tensor]
 """Theta by the place of its step."""
 
 
-def recursion(program: Program, choose: Choice) -> torch.Tensor:
-    """Y of the output, differentiable in what `choose` answers. Raises LinAlgError where Theta <= Y_vv."""
+def recursion(program: Program, choose: Choice, seen: list[torch.Tensor] | None = None) -> torch.Tensor:
+    """Y of the output, differentiable in what `choose` answers. Raises LinAlgError where Theta <= Y_vv.
+
+    seen: takes, for every inverse, how near to singular it was: mean log(Theta_i) - log det(Theta - Y_vv) / n >= 0.
+    """
     sizes = program.sizes
     order: tuple[int, ...] = (0,)
     y = torch.empty(0, 0, dtype=torch.float64) if program.starts() else torch.eye(sizes[0], dtype=torch.float64)
@@ -36,11 +39,11 @@ def recursion(program: Program, choose: Choice) -> torch.Tensor:
                 side = step.matrix @ side
                 corner = step.matrix @ corner @ step.matrix.mT
             case Slope():
-                rest, side, corner = _bent(step, choose(place, corner), rest, side, corner)
+                rest, side, corner = _bent(step, choose(place, corner), rest, side, corner, seen)
             case Gain():
                 theta = choose(place, corner)
                 if len(kept):
-                    half = torch.linalg.solve_triangular(_factor(theta, corner), side, upper=False)
+                    half = torch.linalg.solve_triangular(_factor(theta, corner, seen), side, upper=False)
                     rest = rest + half.mT @ half
                 size = sizes[step.target]
                 corner = torch.eye(size, dtype=torch.float64) * (theta[:1] * step.factor**2)
@@ -51,19 +54,26 @@ def recursion(program: Program, choose: Choice) -> torch.Tensor:
     return y[at][:, at]
 
 
-def _factor(theta: torch.Tensor, corner: torch.Tensor) -> torch.Tensor:
+def _factor(theta: torch.Tensor, corner: torch.Tensor, seen: list[torch.Tensor] | None) -> torch.Tensor:
     factor: torch.Tensor = torch.linalg.cholesky(torch.diag(theta) - corner)
+    if seen is not None:
+        seen.append(theta.log().mean() - 2.0 * factor.diagonal().log().mean())
     return factor
 
 
 def _bent(
-    step: Slope, theta: torch.Tensor, rest: torch.Tensor, side: torch.Tensor, corner: torch.Tensor
+    step: Slope,
+    theta: torch.Tensor,
+    rest: torch.Tensor,
+    side: torch.Tensor,
+    corner: torch.Tensor,
+    seen: list[torch.Tensor] | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The blocks after a slope step: P = Y + Y_v' G^-1 Y_v over the bent neurons, turned by C, plus D^2 Theta."""
     bent = (step.radius > 0).nonzero()[:, 0]
     c, d = step.centre, step.radius
     if len(bent):
-        factor = _factor(theta[bent], corner[bent][:, bent])
+        factor = _factor(theta[bent], corner[bent][:, bent], seen)
         half = torch.linalg.solve_triangular(factor, torch.cat([side[bent], corner[bent]], 1), upper=False)
         k = side.shape[1]
         rest = rest + half[:, :k].mT @ half[:, :k]

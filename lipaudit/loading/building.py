@@ -68,6 +68,8 @@ class Builder:
 
     def emit_named(self, name: str, kind: str, op: Op, *args: Data) -> Data:
         """Adds a node and gives its value."""
+        if (given := tuple(arg.shape for arg in args)) != op.in_shapes:
+            raise ValueError(f"it takes {op.in_shapes}, not {given}")
         room(*op.out_shape)
         if 0 in op.out_shape:
             raise Unsupported(f"its result of shape {list(op.out_shape)} is empty")

@@ -154,6 +154,8 @@ def _result_size(op: str, values: Sequence[torch.Tensor]) -> float:
             return float(first.numel()) * float(values[-1].numel()) / max(1, inner)
         case "Gather" if len(values) > 1 and first.dim():
             return float(values[1].numel()) * first.numel() / max(1, min(first.shape))
+        case "EyeLike":
+            return float(max(first.shape, default=1)) ** 2
         case "Concat":
             return float(sum(value.numel() for value in values))
         case "ScatterND" | "ScatterElements" | "GatherND" | "GatherElements" | "Slice" | "Reshape" | "Split":

@@ -11,6 +11,7 @@ import torch
 from lipaudit.errors import LipauditError
 from lipaudit.graph.graph import Graph
 from lipaudit.linear.map import Shape
+from lipaudit.report.report import Parity
 
 REALS = ("float16", "float32", "float64", "bfloat16")
 """The types of inputs that have a Jacobian."""
@@ -25,16 +26,6 @@ class TensorFacts:
     shape: Shape
     dtype: str
     declared: tuple[int | str | None, ...]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """The largest difference between our graph and onnxruntime over a few points, and what was allowed."""
-
-    points: int
-    max_abs_difference: float
-    tolerance: float
 
 
 @final
@@ -72,8 +63,8 @@ class Loaded:
     def evaluate(self, points: np.ndarray) -> torch.Tensor:
         """Our graph's answers at the same points, [B, *output_shape]."""
         with torch.no_grad():
-            parts = torch.as_tensor(points, dtype=torch.float64).split(self.graph.batch)
-            return torch.cat([self.graph.forward(part) for part in parts])
+            rows, size = torch.as_tensor(points, dtype=torch.float64), self.graph.batch
+            return torch.cat([self.graph.forward(rows[at : at + size]) for at in range(0, len(rows), size)])
 
 
 @final

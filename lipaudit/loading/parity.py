@@ -7,11 +7,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from lipaudit.loading.model import REALS, Loaded, ModelFacts, Parity, Refusal, RefusedModel
+from lipaudit.loading.model import REALS, Loaded, ModelFacts, Refusal, RefusedModel
+from lipaudit.report.report import Parity
 from lipaudit.loading.reference import RUNTIME, RuntimeFailed
 from lipaudit.numerics.box import Box
 
 POINTS = 4
+"""At most: a graph of millions of entries has fewer."""
+
 RELATIVE = {"float64": 1e-9, "float32": 1e-4, "float16": 3e-2, "bfloat16": 3e-1}
 """What onnxruntime's own arithmetic may differ by, of the largest output."""
 
@@ -48,7 +51,7 @@ def check_parity(loaded: Loaded, box: Box | None) -> Loaded:
 def _points(loaded: Loaded, box: Box | None) -> np.ndarray:
     """A few points of the domain (a normal sample without one), exactly representable in the model's own type."""
     generator = torch.Generator().manual_seed(0)
-    shape = (POINTS, *loaded.graph.input_shape)
+    shape = (min(POINTS, loaded.graph.batch), *loaded.graph.input_shape)
     if box is None or not box.finite:
         drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
     else:

@@ -42,7 +42,7 @@ def drawn(case: OpCase, flavour: str, seed: int, batch: int) -> tuple[Op, tuple[
 
 
 @every_op
-@settings(max_examples=12)
+@settings(max_examples=10)
 @given(flavour=flavours, seed=seeds, batch=st.sampled_from((1, 3)))
 def test_interval_encloses(case: OpCase, flavour: str, seed: int, batch: int) -> None:
     op_laws.interval_encloses(*drawn(case, flavour, seed, batch), seed)
@@ -56,21 +56,21 @@ def test_interval_encloses_exactly(case: OpCase, flavour: str, seed: int) -> Non
 
 
 @every_op
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(flavour=flavours, seed=seeds, batch=st.sampled_from((1, 2)))
 def test_gains_cover_jacobians(case: OpCase, flavour: str, seed: int, batch: int) -> None:
     op_laws.gains_cover_jacobians(*drawn(case, flavour, seed, batch), seed)
 
 
 @every_op
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(flavour=flavours, seed=seeds)
 def test_gains_cover_slopes(case: OpCase, flavour: str, seed: int) -> None:
     op_laws.gains_cover_slopes(*drawn(case, flavour, seed, 1), seed)
 
 
 @every_op
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(flavour=flavours, seed=seeds)
 def test_smaller_box_is_no_worse(case: OpCase, flavour: str, seed: int) -> None:
     op, boxes = drawn(case, flavour, seed, 1)

@@ -85,7 +85,9 @@ def test_a_coefficient_that_is_too_far_is_refused() -> None:
 def test_a_planted_range_is_caught() -> None:
     """Without the room for its coefficient, or without a kink's other slope, a law fails."""
     case = CASES[1]
-    narrow = replace(gated.gelu_tanh_near(KAPPA, 0.0), slope_error=(0.0, 0.0), slope_span=activations.gelu_tanh().slope_span)
+    narrow = replace(
+        gated.gelu_tanh_near(KAPPA, 0.0), slope_error=(0.0, 0.0), slope_span=activations.gelu_tanh().slope_span
+    )
     with pytest.raises(AssertionError):
         scalar_laws.range_encloses(case, 1.4185, 1.4185, narrow)
     hard = replace(gated.hard_gate(1.0, 3.0, 6.0), slope_span=(-2.9, 9.0))

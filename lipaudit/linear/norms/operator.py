@@ -66,6 +66,14 @@ class OperatorNorms:
     def _sums(self, part: LinearMap, norm: Norm) -> UpperBound:
         """l1: the largest column sum of |A|; linf: the largest row sum. Exact up to rounding for one piece,
         of a dense copy for a composite that is small, else of |A_k|..|A_1| >= |A|."""
+        match part:
+            case Selection():
+                used = float(part.most_copies())
+                return UpperBound(used if norm is Norm.L1 else min(used, 1.0), "exact")
+            case Diagonal():
+                return UpperBound(_inflated(float(part.scale.abs().max()), part.scale_roundings), "exact")
+            case _:
+                pass
         bound = _majorant_sum(part, norm)
         if not isinstance(part, Compose | Sum):
             return UpperBound(bound, "sums of |weights|")

@@ -43,9 +43,7 @@ class Cell:
     def rows(self, matrix: torch.Tensor, gate: int) -> torch.Tensor:
         return matrix[gate * self.hidden : (gate + 1) * self.hidden]
 
-    def gate(
-        self, gate: int, function: Scalar, x: Data, h: Value, cell: Value | None = None, peep: int = 0
-    ) -> Data:
+    def gate(self, gate: int, function: Scalar, x: Data, h: Value, cell: Value | None = None, peep: int = 0) -> Data:
         """function(W x + R h + P c + biases) for one gate."""
         bias = self.rows(self.input_bias, gate) + self.rows(self.hidden_bias, gate)
         size = self.rows(self.input_bias, gate).abs() + self.rows(self.hidden_bias, gate).abs()

@@ -77,9 +77,7 @@ def _per_channel(x: Shape) -> Shape:
 
 
 @onnx_op("InstanceNormalization", versions=(1, 6, 22))
-def _instance_normalization(
-    node: RawNode, *, epsilon: float = 1e-5, consumed_inputs: list[int] | None = None
-) -> Data:
+def _instance_normalization(node: RawNode, *, epsilon: float = 1e-5, consumed_inputs: list[int] | None = None) -> Data:
     """max |scale| / min sqrt(var + epsilon), over each channel"""
     x, scale, bias = node.data(), node.constant(1, "scale"), node.constant(2, "bias")
     if len(x.shape) < 3:
@@ -140,9 +138,7 @@ def _mean_variance_normalization(node: RawNode, *, axes: list[int] | None = None
 
 
 @onnx_op("LRN", versions=(1, 13))
-def _local_response(
-    node: RawNode, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
-) -> Data:
+def _local_response(node: RawNode, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Data:
     """bias^-beta (1 + 2 beta sqrt(size)) in linf, (1 + beta (size + 1)) in l1, the root of both in l2"""
     x = node.data()
     a, b, c = float32(alpha), float32(beta), float32(bias)

@@ -161,5 +161,3 @@ def _padded_counts(
     ones = torch.ones(1, 1, 1, *padded, dtype=torch.float64)
     counter = Conv(torch.ones(1, 1, *kernel, dtype=torch.float64), (1, 1, *padded), stride, dilation, beyond)
     return counter.apply(ones)[0]
-
-
