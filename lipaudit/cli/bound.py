@@ -8,7 +8,7 @@ import typer
 
 from lipaudit.cli.auditing import audited
 from lipaudit.cli.config import resolve, sources
-from lipaudit.cli.options import Audit, BudgetOption, Machine, ModelArgument, Output, expanded
+from lipaudit.cli.options import Audit, BudgetOption, InputsOption, Machine, ModelArgument, Output, expanded
 from lipaudit.cli.output import publish, targets
 from lipaudit.cli.progress import progress
 from lipaudit.cli.settings import build
@@ -20,6 +20,7 @@ def bound(
     machine: Machine,
     output: Output,
     model: ModelArgument = None,
+    inputs: InputsOption = None,
     method: Annotated[
         str | None, typer.Option("--method", metavar="NAME,...", help="Upper bounds to compute (default: auto).")
     ] = None,
@@ -27,14 +28,20 @@ def bound(
 ) -> int:
     """Bound the global Lipschitz constant from both sides.
 
-    Per-layer gains, certified upper bounds, and a lower bound that is attained at a witness.
+    Per-layer gains, certified upper bounds, and a lower bound that is attained at a witness (written by -o npz:PATH).
+    With --inputs the search for it begins there too.
     """
     path, policy = resolve(model, machine, output)
-    wanted = targets(output, sources(policy, audit, machine))
+    spec = inputs or policy.inputs
+    wanted = targets(output, sources(policy, audit, machine, *([spec] if spec else [])), data=("npz",))
     settings = build(audit, machine, policy, method=method, budget=budget)
 
     from lipaudit import audit as rooms
+    from lipaudit.loading.arrays import read_array
 
+    starts = None if spec is None else read_array(spec, "x", "inputs")
     with progress(output) as tell:
-        report = audited("bound", settings, lambda: rooms.bound(path, settings, tell))
+        report = audited(
+            "bound", settings, lambda: rooms.bound(path, settings, tell, starts=starts, source=spec or "inputs")
+        )
     return publish(report, output, wanted)

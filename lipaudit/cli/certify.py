@@ -10,7 +10,7 @@ import typer
 from lipaudit.cli.auditing import audited
 from lipaudit.cli.config import resolve, sources
 from lipaudit.cli.options import Audit, BudgetOption, InputsOption, Machine, ModelArgument, Output, expanded
-from lipaudit.cli.output import publish, targets
+from lipaudit.cli.output import DATA, publish, targets
 from lipaudit.cli.progress import progress
 from lipaudit.cli.settings import build
 from lipaudit.errors import UsageError
@@ -53,7 +53,7 @@ def certify(
         raise UsageError("certify needs --inputs (x.npy or val.npz:x)")
     if answers is None and slack is None:
         raise UsageError("certify needs --labels (or --tolerance for a regression)")
-    wanted = targets(output, sources(policy, audit, machine, spec, answers), data=True)
+    wanted = targets(output, sources(policy, audit, machine, spec, answers), data=DATA)
     settings = build(audit, machine, policy, budget=budget)
 
     from lipaudit import audit as rooms

@@ -1,4 +1,4 @@
-"""The data of a report, sample by sample: csv for a spreadsheet, npz for numpy."""
+"""The data of a report: its samples row by row (csv, npz), and the witness of its lower bound (npz)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ def csv_bytes(report: AuditReport, labels: np.ndarray | None) -> bytes:
 
 
 def npz_bytes(report: AuditReport, labels: np.ndarray | None) -> bytes:
-    """The same columns as arrays, and the directions where they were kept."""
-    arrays = _columns(report, labels)
+    """The same columns as arrays, the directions where they were kept, and the witness: two inputs and their slope."""
+    arrays = {} if report.samples is None and report.radii is None else _columns(report, labels)
+    if report.lower is not None:
+        slope = np.float64(report.lower.bound.value)
+        arrays |= {"witness_x": report.lower.x, "witness_y": report.lower.y, "witness_slope": np.asarray(slope)}
     if report.samples is not None and report.samples.directions is not None:
         arrays["direction"] = report.samples.directions
     stream = io.BytesIO()

@@ -9,7 +9,7 @@ import typer
 from lipaudit.cli.auditing import audited
 from lipaudit.cli.config import resolve, sources
 from lipaudit.cli.options import Audit, InputsOption, Machine, ModelArgument, Output, expanded
-from lipaudit.cli.output import publish, targets
+from lipaudit.cli.output import DATA, publish, targets
 from lipaudit.cli.progress import progress
 from lipaudit.cli.settings import build
 from lipaudit.errors import UsageError
@@ -36,7 +36,7 @@ def local(
         raise UsageError("local needs --inputs (x.npy or val.npz:x)")
     if directions and not any(given.startswith("npz:") for given in output.files or ()):
         raise UsageError("--directions are kept in an npz file: add -o npz:PATH")
-    wanted = targets(output, sources(policy, audit, machine, spec), data=True)
+    wanted = targets(output, sources(policy, audit, machine, spec), data=DATA)
     settings = build(audit, machine, policy)
 
     from lipaudit import audit as rooms

@@ -36,7 +36,7 @@ class Output:
             "-o",
             "--output-file",
             metavar="FORMAT:PATH",
-            help="Also write a file (repeatable): text, json, markdown; local and certify: csv, npz.",
+            help="Also write a file (repeatable): text, json, markdown; npz of the data; csv of the samples.",
         ),
     ] = None
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False

@@ -33,9 +33,9 @@ class Target:
     path: Path
 
 
-def targets(output: Output, protected: Iterable[Path], data: bool = False) -> list[Target]:
-    """What -o asks for, looked at before the audit begins. Raises UsageError."""
-    known = (*REPORTS, *DATA) if data else REPORTS
+def targets(output: Output, protected: Iterable[Path], data: tuple[str, ...] = ()) -> list[Target]:
+    """What -o asks for, looked at before the audit begins; data: the formats of its data. Raises UsageError."""
+    known = (*REPORTS, *data)
     protected, found = list(protected), list[Target]()
     for spec in output.files or ():
         kind, colon, name = spec.partition(":")
@@ -52,8 +52,8 @@ def targets(output: Output, protected: Iterable[Path], data: bool = False) -> li
 def publish(report: AuditReport, output: Output, wanted: list[Target], labels: np.ndarray | None = None) -> int:
     """Writes the files, prints the report, and gives the exit code."""
     for target in wanted:
-        if target.kind in DATA and report.samples is None and report.radii is None:
-            continue  # a refused model has no rows; the report says why
+        if target.kind in DATA and report.samples is None and report.radii is None and report.lower is None:
+            continue  # a refused model has no data; the report says why
         write_whole(target.path, _content(report, target.kind, output, labels))
     stdout.write(_rendered(report, output.output_format, _width(), _colored(output.color), output.verbose))
     return exit_code(report)

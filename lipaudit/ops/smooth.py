@@ -20,6 +20,10 @@ from lipaudit.ops.variance import least_variance
 # Softmax and its sums: exp, a sum of n terms, a quotient; 16 units in the last place for exp.
 _EXP_ROUNDINGS = 16
 
+# Softmax encloses a share by its differences to all others: so many at a time, and in all (about a minute).
+_PAIRS = 2**22
+_MOST_PAIRS = 2**32
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +56,8 @@ class Softmax(Op):
             return Box(zero, zero + 1.0)
         lower, upper = boxes[0].lower, boxes[0].upper
         n = self.shape[self.axis]
+        if lower.numel() * n > _MOST_PAIRS:
+            return Box(zero, zero + 1.0)
         # x_j - x_i is rounded once, which exp turns into a relative error of the share
         axis = self.axis + 1
         gap = (upper.amax(axis, keepdim=True) - lower.amin(axis, keepdim=True)) * 2.0**-51
@@ -67,9 +73,13 @@ class Softmax(Op):
         if n == 1:
             return torch.ones_like(own)
         own, others = own.movedim(self.axis + 1, -1), others.movedim(self.axis + 1, -1)
-        gaps = others.unsqueeze(-2) - own.unsqueeze(-1)
-        gaps = gaps.masked_fill(torch.eye(n, dtype=torch.bool), -math.inf)
-        return (1.0 / (1.0 + torch.exp(gaps).sum(-1))).movedim(-1, self.axis + 1)
+        entries, rows = own.reshape(-1), others.reshape(-1, n)
+        shares = []
+        for part in torch.arange(len(entries)).split(max(1, _PAIRS // n)):  # all pairs at once would be n times as many
+            gaps = rows[part // n] - entries[part].unsqueeze(-1)
+            gaps[torch.arange(len(part)), part % n] = -math.inf
+            shares.append(1.0 / (1.0 + torch.exp(gaps).sum(-1)))
+        return torch.cat(shares).reshape(own.shape).movedim(-1, self.axis + 1)
 
     def gains(self, norm: Norm, *boxes: Box) -> tuple[UpperBound, ...]:
         if self.shape[self.axis] == 1:

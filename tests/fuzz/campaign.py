@@ -9,6 +9,7 @@ under --keep. Exits 1 where anything failed, or where the budget ended before th
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import selectors
@@ -47,13 +48,21 @@ class Worker:
     seen: int = 0
     ready: bool = False
     process: subprocess.Popen[str] = field(init=False)
+    _stderr: IO[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.log.write_text("")
-        command = [sys.executable, "-m", "tests.fuzz.worker", str(self.seed), str(CPU_SECONDS), str(MEMORY), str(self.log)]
+        self._stderr = self.log.open("a")
+        limits = [str(self.seed), str(CPU_SECONDS), str(MEMORY), str(self.log)]
+        command = [sys.executable, "-m", "tests.fuzz.worker", *limits]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log.open("a"), text=True, cwd=ROOT,
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            text=True,
+            cwd=ROOT,
             env=environment,
         )
         self.since = time.monotonic()
@@ -75,9 +84,10 @@ class Worker:
     def end(self) -> None:
         self.process.kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
+        for pipe in (self.process.stdin, self.process.stdout, self._stderr):
             if pipe is not None:
-                pipe.close()
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
 
     def obituary(self) -> dict[str, object]:
         """The verdict on the mutant that the process died of."""
@@ -154,7 +164,8 @@ def main() -> int:
         tightness += answer.get("tightness") or []  # type: ignore[operator]
         rss = int(str(answer.get("rss", 0)))
         if options.verbose and (rss > peak + 200_000 or seconds[-1] > 2.0):
-            print(f"{answer['number']} {answer.get('origin')} {answer.get('done')}: {rss // 1024} MiB, {seconds[-1]:.1f} s")
+            said = f"{answer['number']} {answer.get('origin')} {answer.get('done')}"
+            print(f"{said}: {rss // 1024} MiB, {seconds[-1]:.1f} s")
         peak = max(peak, rss)
         slowest = max(slowest, (seconds[-1], int(str(answer["number"]))))
         if outcome not in GOOD:
@@ -167,7 +178,8 @@ def main() -> int:
     for outcome in (*GOOD, *sorted(set(outcomes) - set(GOOD))):
         print(f"  {outcome:<24} {outcomes[outcome]:>7}")
     if seconds:
-        print(f"slowest {slowest[0]:.1f} s (mutant {slowest[1]}), median {statistics.median(seconds):.3f} s, largest process {peak // 1024} MiB")
+        print(f"slowest {slowest[0]:.1f} s (mutant {slowest[1]}), median {statistics.median(seconds):.3f} s")
+        print(f"largest process {peak // 1024} MiB")
     print(f"sampled Jacobian norms compared with bounds: {compared}, of them with a finite bound: {len(tightness)}")
     if tightness:
         print(f"median of norm / bound {statistics.median(tightness):.3f}, largest {max(tightness):.12f}")
