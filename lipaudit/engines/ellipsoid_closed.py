@@ -41,12 +41,14 @@ def recursion(program: Program, choose: Choice, seen: list[torch.Tensor] | None 
             case Slope():
                 rest, side, corner = _bent(step, choose(place, corner), rest, side, corner, seen)
             case Gain():
-                theta = choose(place, corner)
-                if len(kept):
-                    half = torch.linalg.solve_triangular(_factor(theta, corner, seen), side, upper=False)
+                theta = choose(place, corner)[:1]
+                if not len(kept):
+                    theta = torch.maximum(theta, torch.linalg.eigvalsh(corner)[-1:])
+                else:
+                    half = torch.linalg.solve_triangular(_factor(theta.expand(len(corner)), corner, seen), side, upper=False)
                     rest = rest + half.mT @ half
                 size = sizes[step.target]
-                corner = torch.eye(size, dtype=torch.float64) * (theta[:1] * step.factor**2)
+                corner = torch.eye(size, dtype=torch.float64) * (theta * step.factor**2)
                 side = torch.zeros(size, len(kept), dtype=torch.float64)
         y = torch.cat([torch.cat([rest, side.mT], 1), torch.cat([side, corner], 1)])
         y, order = (y + y.mT) / 2, (*step.kept, *step.targets)

@@ -13,7 +13,7 @@ from onnx import defs, helper
 
 from lipaudit.errors import Discontinuous, InvalidInput, Unsupported
 from lipaudit.graph.graph import Node
-from lipaudit.loading.conformity import conform
+from lipaudit.loading.conformity import conform, conform_types
 from lipaudit.loading.constants import constant, evaluate, non_finite
 from lipaudit.loading.model import Refusal
 from lipaudit.ops.discontinuous import reason as jump
@@ -180,6 +180,7 @@ class Builder:
             return self._fold(proto, name, [a if isinstance(a, Constant) else None for a in args])
         if (why := jump(proto.op_type)) is not None:
             raise Discontinuous(why)
+        conform_types(args, schema)
         named = max((place + 1 for place, n in enumerate(proto.output) if n), default=0)
         needed = max((place + 1 for place, n in enumerate(proto.output) if n in self._used), default=0)
 

@@ -38,4 +38,5 @@ def excerpt(
     copy.graph.initializer.extend(stored)
     copy.graph.input.extend(info for info in graph.input if info.name in inputs)
     copy.graph.output.extend(info for info in graph.output if info.name in outputs)
-    return copy.SerializeToString()
+    serialised: bytes = copy.SerializeToString()
+    return serialised

@@ -44,7 +44,8 @@ def arctangent() -> Scalar:
 def tangent() -> Scalar:
     """On the branch around 0; next to another pole the constant is infinite all the same."""
     return Scalar(
-        "Tan", torch.tan, lambda x: 1.0 + torch.tan(x) ** 2, (-INF, INF), (INF, INF), domain=(-math.pi / 2, math.pi / 2),
+        "Tan", torch.tan, lambda x: 1.0 + torch.tan(x) ** 2, (-INF, INF), (INF, INF),
+        domain=(-math.pi / 2, math.pi / 2),
         slope_marks=(Mark(0.0, (1.0,)),), slope_span=(1.0, INF), fn_error=(32.0, TAIL), slope_error=(64.0, TAIL),
     )  # fmt: skip
 
@@ -64,7 +65,8 @@ def arcsine() -> Scalar:
 
 def arccosine() -> Scalar:
     return Scalar(
-        "Acos", torch.acos, lambda x: -1.0 / _cosine_of_arcsine(x), (up(math.pi), 0.0), (-INF, -INF), domain=(-1.0, 1.0),
+        "Acos", torch.acos, lambda x: -1.0 / _cosine_of_arcsine(x), (up(math.pi), 0.0), (-INF, -INF),
+        domain=(-1.0, 1.0),
         slope_marks=(Mark(0.0, (-1.0,)),), span=(0.0, up(math.pi)), slope_span=(-INF, -1.0),
         fn_error=(32.0, TAIL), slope_error=(16.0, TAIL),
     )  # fmt: skip
@@ -93,7 +95,8 @@ def inverse_hyperbolic_sine() -> Scalar:
 
 def inverse_hyperbolic_cosine() -> Scalar:
     return Scalar(
-        "Acosh", torch.acosh, lambda x: 1.0 / (torch.sqrt(x - 1.0) * torch.sqrt(x + 1.0)), (0.0, INF), (INF, 0.0), domain=(1.0, INF),
+        "Acosh", torch.acosh, lambda x: 1.0 / (torch.sqrt(x - 1.0) * torch.sqrt(x + 1.0)), (0.0, INF), (INF, 0.0),
+        domain=(1.0, INF),
         span=(0.0, INF), slope_span=(0.0, INF), fn_error=(32.0, 64.0), slope_error=(16.0, TAIL),
     )  # fmt: skip
 
@@ -171,7 +174,8 @@ def power(exponent: float) -> Scalar:
     if whole:
         even = int(exponent) % 2 == 0
         return Scalar(
-            _power_name(exponent), fn, derivative, (0.0, 0.0), (0.0, 0.0), poles=(0.0,), fn_error=rounded, slope_error=rounded,
+            _power_name(exponent), fn, derivative, (0.0, 0.0), (0.0, 0.0), poles=(0.0,),
+            fn_error=rounded, slope_error=rounded,
         )  # fmt: skip
     rising = exponent > 0
     return Scalar(

@@ -23,7 +23,6 @@ from lipaudit.linear.selection import Selection
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.op import Op
 
-
 MAX_ENTRIES = 2**26
 """Of one tensor on the way from the input to the output: a file of 200 bytes can ask for terabytes."""
 

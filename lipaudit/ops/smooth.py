@@ -75,7 +75,9 @@ class Softmax(Op):
         own, others = own.movedim(self.axis + 1, -1), others.movedim(self.axis + 1, -1)
         entries, rows = own.reshape(-1), others.reshape(-1, n)
         shares = []
-        for part in torch.arange(len(entries)).split(max(1, _PAIRS // n)):  # all pairs at once would be n times as many
+        step = max(1, _PAIRS // n)
+        for start in range(0, len(entries), step):  # all pairs at once would be n times as many
+            part = torch.arange(start, min(start + step, len(entries)))
             gaps = rows[part // n] - entries[part].unsqueeze(-1)
             gaps[torch.arange(len(part)), part % n] = -math.inf
             shares.append(1.0 / (1.0 + torch.exp(gaps).sum(-1)))

@@ -37,6 +37,21 @@ LIFE = 400
 """Mutants that one process sees before it is replaced, so that what one leaves behind does not fail another."""
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a worker says about one mutant. rss: the largest that its process has been, in KiB."""
+
+    number: int
+    outcome: str
+    detail: str
+    seconds: float
+    origin: str = ""
+    done: tuple[str, ...] = ()
+    rss: int = 0
+    compared: int = 0
+    tightness: tuple[float, ...] = ()
+
+
 @dataclass(eq=False)
 class Worker:
     """One process and the mutant it is at."""
@@ -89,15 +104,15 @@ class Worker:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
-    def obituary(self) -> dict[str, object]:
+    def obituary(self) -> Answer:
         """The verdict on the mutant that the process died of."""
         code = self.process.wait()
         outcome = {-24: "timeout", -9: "killed"}.get(code, f"crash ({code})")
         tail = self.log.read_text(errors="replace")[-3000:]
-        return {"number": self.number, "outcome": outcome, "detail": tail, "seconds": time.monotonic() - self.since}
+        return Answer(self.number, outcome, tail, time.monotonic() - self.since)
 
 
-def results(numbers: list[int], seed: int, budget: float, workers: int) -> Iterator[dict[str, object]]:
+def results(numbers: list[int], seed: int, budget: float, workers: int) -> Iterator[Answer]:
     """A verdict for each number, in the order they come, until the budget ends."""
     deadline = time.monotonic() + budget
     waiting = list(reversed(numbers))
@@ -111,7 +126,7 @@ def results(numbers: list[int], seed: int, budget: float, workers: int) -> Itera
                 worker.end()
 
 
-def _round(pool: list[Worker], waiting: list[int]) -> Iterator[dict[str, object]]:
+def _round(pool: list[Worker], waiting: list[int]) -> Iterator[Answer]:
     with selectors.DefaultSelector() as selector:
         for worker in pool:
             selector.register(worker.answers, selectors.EVENT_READ, worker)
@@ -122,7 +137,7 @@ def _round(pool: list[Worker], waiting: list[int]) -> Iterator[dict[str, object]
             if line and not worker.ready:
                 worker.ready = True
             elif line:
-                yield json.loads(line)
+                yield Answer(**json.loads(line))
                 worker.number = -1
             else:
                 if not worker.ready:
@@ -145,62 +160,63 @@ def main() -> int:
     options = _options()
     files, missing = seed_files()
     for line in missing:
-        print(f"note: {line}")
+        _say(f"note: {line}")
     numbers = options.only or list(range(options.start, options.start + options.count))
     keep = Path(options.keep or tempfile.mkdtemp(prefix="lipaudit-fuzz-"))
-    print(f"{len(numbers)} mutants of {len(files)} models, seed {options.seed}", flush=True)
+    _say(f"{len(numbers)} mutants of {len(files)} models, seed {options.seed}")
     outcomes: Counter[str] = Counter()
     mutators: Counter[str] = Counter()
-    compared, tightness, seconds, failures, survived = 0, [], [], 0, 0
-    peak, slowest = 0, (0.0, 0)
+    answers: list[Answer] = []
+    failures = peak = 0
     started = time.monotonic()
     for answer in results(numbers, options.seed, options.budget, options.workers):
-        outcome = str(answer["outcome"])
-        outcomes[outcome] += 1
-        mutators.update(answer.get("done") or ())  # type: ignore[call-overload]
-        seconds.append(float(str(answer["seconds"])))
-        survived += "its process ended" in str(answer["detail"]) or "does not answer" in str(answer["detail"])
-        compared += int(str(answer.get("compared", 0)))
-        tightness += answer.get("tightness") or []  # type: ignore[operator]
-        rss = int(str(answer.get("rss", 0)))
-        if options.verbose and (rss > peak + 200_000 or seconds[-1] > 2.0):
-            said = f"{answer['number']} {answer.get('origin')} {answer.get('done')}"
-            print(f"{said}: {rss // 1024} MiB, {seconds[-1]:.1f} s")
-        peak = max(peak, rss)
-        slowest = max(slowest, (seconds[-1], int(str(answer["number"]))))
-        if outcome not in GOOD:
+        answers.append(answer)
+        outcomes[answer.outcome] += 1
+        mutators.update(answer.done)
+        if options.verbose and (answer.rss > peak + 200_000 or answer.seconds > 2.0):
+            _say(f"{answer.number} {answer.origin} {answer.done}: {answer.rss // 1024} MiB, {answer.seconds:.1f} s")
+        peak = max(peak, answer.rss)
+        if answer.outcome not in GOOD:
             failures += 1
             _report(answer, options.seed, keep, files)
-        if sum(outcomes.values()) % 500 == 0:
-            print(f"{sum(outcomes.values())} done, {failures} failed, {time.monotonic() - started:.0f} s", flush=True)
-    total = sum(outcomes.values())
-    print(f"\n{total} mutants in {time.monotonic() - started:.0f} s, {len(mutators)} kinds of change")
+        if len(answers) % 500 == 0:
+            _say(f"{len(answers)} done, {failures} failed, {time.monotonic() - started:.0f} s")
+    _say(f"\n{len(answers)} mutants in {time.monotonic() - started:.0f} s, {len(mutators)} kinds of change")
     for outcome in (*GOOD, *sorted(set(outcomes) - set(GOOD))):
-        print(f"  {outcome:<24} {outcomes[outcome]:>7}")
-    if seconds:
-        print(f"slowest {slowest[0]:.1f} s (mutant {slowest[1]}), median {statistics.median(seconds):.3f} s")
-        print(f"largest process {peak // 1024} MiB")
-    print(f"sampled Jacobian norms compared with bounds: {compared}, of them with a finite bound: {len(tightness)}")
+        _say(f"  {outcome:<24} {outcomes[outcome]:>7}")
+    if answers:
+        slowest = max(answers, key=lambda answer: answer.seconds)
+        median = statistics.median(answer.seconds for answer in answers)
+        _say(f"slowest {slowest.seconds:.1f} s (mutant {slowest.number}), median {median:.3f} s")
+        _say(f"largest process {peak // 1024} MiB")
+    tightness = [ratio for answer in answers for ratio in answer.tightness]
+    compared = sum(answer.compared for answer in answers)
+    _say(f"sampled Jacobian norms compared with bounds: {compared}, of them with a finite bound: {len(tightness)}")
     if tightness:
-        print(f"median of norm / bound {statistics.median(tightness):.3f}, largest {max(tightness):.12f}")
-    print(f"crashes and hangs of onnxruntime in its own process: {survived}")
+        _say(f"median of norm / bound {statistics.median(tightness):.3f}, largest {max(tightness):.12f}")
+    survived = sum("its process ended" in answer.detail or "does not answer" in answer.detail for answer in answers)
+    _say(f"crashes and hangs of onnxruntime in its own process: {survived}")
     if failures:
-        print(f"{failures} failures kept in {keep}")
-    return 1 if failures or total < len(numbers) else 0
+        _say(f"{failures} failures kept in {keep}")
+    return 1 if failures or len(answers) < len(numbers) else 0
 
 
-def _report(answer: dict[str, object], seed: int, keep: Path, files: list[Path]) -> None:
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _report(answer: Answer, seed: int, keep: Path, files: list[Path]) -> None:
     from tests.fuzz.worker import mutant
 
-    number = int(str(answer["number"]))
-    origin, content, done, _ = mutant(number, seed, files)
+    origin, content, done, _ = mutant(answer.number, seed, files)
     keep.mkdir(parents=True, exist_ok=True)
-    (keep / f"{seed}-{number}.onnx").write_bytes(content)
-    said = str(answer["detail"]).strip()
-    lines = [f"{answer['outcome']}: {origin.name}, {', '.join(done)}", said]
-    lines.append(f"repeat: python tests/fuzz/campaign.py --seed {seed} --only {number}")
-    (keep / f"{seed}-{number}.txt").write_text("\n".join(lines) + "\n")
-    print(f"FAILED {number} {lines[0]}\n    {said.splitlines()[-1][:300] if said else ''}\n    {lines[-1]}", flush=True)
+    (keep / f"{seed}-{answer.number}.onnx").write_bytes(content)
+    said = answer.detail.strip()
+    lines = [f"{answer.outcome}: {origin.name}, {', '.join(done)}", said]
+    lines.append(f"repeat: python tests/fuzz/campaign.py --seed {seed} --only {answer.number}")
+    (keep / f"{seed}-{answer.number}.txt").write_text("\n".join(lines) + "\n")
+    _say(f"FAILED {answer.number} {lines[0]}\n    {said.splitlines()[-1][:300] if said else ''}\n    {lines[-1]}")
 
 
 def _options() -> argparse.Namespace:

@@ -319,7 +319,8 @@ def _values(model: onnx.ModelProto) -> list[str]:
 
 
 def _with_inputs(model: onnx.ModelProto, rng: random.Random) -> onnx.NodeProto:
-    return _one([node for node in model.graph.node if node.input], rng)
+    node: onnx.NodeProto = _one([node for node in model.graph.node if node.input], rng)
+    return node
 
 
 @mutator
@@ -480,8 +481,10 @@ def doubling(model: onnx.ModelProto, rng: random.Random) -> None:
     last = out.name
     for step in range(rng.choice((3, 12, 34, 70))):
         new = f"double_{step}_{rng.randrange(10**6)}"
-        kwargs = {"axis": 0} if op == "Concat" else {}
-        model.graph.node.append(helper.make_node(op, [last, last], [new], **kwargs))
+        node = helper.make_node(op, [last, last], [new])
+        if op == "Concat":
+            node.attribute.append(helper.make_attribute("axis", 0))
+        model.graph.node.append(node)
         last = new
     out.CopyFrom(onnx.ValueInfoProto(name=last))
 
@@ -551,7 +554,8 @@ def _endless(source: str, out: str, tag: int, trips: int) -> onnx.NodeProto:
             helper.make_tensor_value_info("v_out", TensorProto.FLOAT, None),
         ],
     )
-    return helper.make_node("Loop", [f"limit_{tag}", "", source], [out], body=body)
+    loop: onnx.NodeProto = helper.make_node("Loop", [f"limit_{tag}", "", source], [out], body=body)
+    return loop
 
 
 # --- attributes -------------------------------------------------------------------------------------------------------
