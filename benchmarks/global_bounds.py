@@ -66,7 +66,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     known = optima()
-    print(f"torch {torch.__version__}, {os.cpu_count()} cores, one thread used, at most {options.seconds:g} s a network")
+    machine = f"torch {torch.__version__}, {os.cpu_count()} cores, one thread used"
+    print(f"{machine}, at most {options.seconds:g} s a network")
     columns = f"{'product':>13} {'ellipsoid':>13} {'LipSDP':>13} {'of optimum':>10} {'ratio':>8} {'seconds':>8}"
     print(f"{'network':28} {columns}", flush=True)
     for path in networks():

@@ -21,6 +21,7 @@ from lipaudit.audit.subject import (
     subject,
 )
 from lipaudit.engines.converted import Converted
+from lipaudit.engines.ellipsoid import Ellipsoid
 from lipaudit.engines.engine import Engine, Outcome, contradicted, run
 from lipaudit.engines.layer_product import LayerProduct, gains
 from lipaudit.errors import UsageError
@@ -33,7 +34,7 @@ from lipaudit.probes.witness import Witness
 from lipaudit.report.finding import Finding
 from lipaudit.report.report import Attained, AuditReport, Layer, Method
 
-ENGINES: tuple[Engine, ...] = (LayerProduct(), Converted(LayerProduct()))
+ENGINES: tuple[Engine, ...] = (LayerProduct(), Ellipsoid(), Converted((LayerProduct(), Ellipsoid())))
 SEARCH_SECONDS = 2.0
 
 

@@ -7,9 +7,9 @@ from typing import ClassVar, final
 
 import torch
 
-from lipaudit.engines.engine import Declined, Engine
+from lipaudit.engines.engine import Declined, Engine, run
 from lipaudit.graph.problem import Problem
-from lipaudit.numerics.bound import UpperBound
+from lipaudit.numerics.bound import UpperBound, tightest
 from lipaudit.numerics.norms import Norm
 from lipaudit.numerics.rounding import mul_up, sqrt_up
 
@@ -17,13 +17,13 @@ from lipaudit.numerics.rounding import mul_up, sqrt_up
 @final
 @dataclass(frozen=True, slots=True)
 class Converted(Engine):
-    """||J||_inf <= sqrt(n) ||J||_2 and ||J||_1 <= sqrt(m) ||J||_2 for J in R^(m x n), the l2 bound from `inner`.
+    """||J||_inf <= sqrt(n) ||J||_2 and ||J||_1 <= sqrt(m) ||J||_2 for J in R^(m x n), ||J||_2 the best of `inner`.
 
     Golub & Van Loan, Matrix Computations (4th ed. 2013), (2.3.11)-(2.3.12). In l2 layers multiply with much less
     loss, so that this is the tighter of the two for all but the shallowest networks.
     """
 
-    inner: Engine
+    inner: tuple[Engine, ...]
     name: ClassVar[str] = "converted"
     label: ClassVar[str] = "l2 bound x sqrt(dimension)"
     norms: ClassVar[frozenset[Norm]] = frozenset({Norm.L1, Norm.LINF})
@@ -33,5 +33,9 @@ class Converted(Engine):
             raise Declined("there is nothing to convert in l2")
         shape = problem.graph.input_shape if problem.norm is Norm.LINF else problem.graph.output_shape
         factor = sqrt_up(float(torch.Size(shape).numel()))
-        inner = self.inner.bound(replace(problem, norm=Norm.L2))
-        return UpperBound(mul_up(factor, inner.value), f"{inner.evidence}, l2 carried over")
+        outcomes = [run(engine, replace(problem, norm=Norm.L2)) for engine in self.inner]
+        bounded = [outcome.bound for outcome in outcomes if outcome.bound is not None]
+        if not bounded:
+            raise Declined(outcomes[0].reason or "there is no l2 bound")
+        best = tightest(*bounded)
+        return UpperBound(mul_up(factor, best.value), f"{best.evidence}, l2 carried over")

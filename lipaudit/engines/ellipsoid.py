@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from lipaudit.engines.ellipsoid_build import program
-from lipaudit.engines.ellipsoid_closed import Guess, best_closed
+from lipaudit.engines.ellipsoid_closed import Guess, best_closed, guessed
 from lipaudit.engines.ellipsoid_descent import descend
 from lipaudit.engines.ellipsoid_inequality import inequality
 from lipaudit.engines.ellipsoid_interior import solve
@@ -42,6 +42,7 @@ class Ellipsoid(Engine):
     tolerance: float = 2e-5
     name: ClassVar[str] = "ellipsoid"
     label: ClassVar[str] = "ellipsoid recursion"
+    norms: ClassVar[frozenset[Norm]] = frozenset({Norm.L2})
 
     def bound(self, problem: Problem) -> UpperBound:
         if problem.norm is not Norm.L2:
@@ -63,11 +64,15 @@ class Ellipsoid(Engine):
         square, start = closed[0]
         if not square > 0.0:
             return value
-        if _inner_seconds(steps) < 0.5 * (deadline - time.monotonic()):
+        left, needed = deadline - time.monotonic(), _inner_seconds(steps)
+        short = deadline if needed > 0.5 * left else time.monotonic() + (0.25 * left if needed > 2.0 else 0.0)
+        for guess in descend(steps, start, short):
+            value, better = min(value, _proven(steps, [guess])), guessed(steps, guess)
+            if better < square:
+                square, start = better, guess
+        if needed <= 0.5 * left:
             guesses = solve(inequality(steps), start, square, self.tolerance, deadline)
-            return min(value, _proven(steps, reversed(guesses[-3:])))
-        for guess in descend(steps, start, deadline):
-            value = min(value, _proven(steps, [guess]))
+            value = min(value, _proven(steps, reversed(guesses[-3:])))
         return value
 
 

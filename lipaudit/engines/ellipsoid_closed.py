@@ -45,7 +45,8 @@ def recursion(program: Program, choose: Choice, seen: list[torch.Tensor] | None 
                 if not len(kept):
                     theta = torch.maximum(theta, torch.linalg.eigvalsh(corner)[-1:])
                 else:
-                    half = torch.linalg.solve_triangular(_factor(theta.expand(len(corner)), corner, seen), side, upper=False)
+                    factor = _factor(theta.expand(len(corner)), corner, seen)
+                    half = torch.linalg.solve_triangular(factor, side, upper=False)
                     rest = rest + half.mT @ half
                 size = sizes[step.target]
                 corner = torch.eye(size, dtype=torch.float64) * (theta * step.factor**2)
@@ -160,3 +161,11 @@ def best_closed(program: Program, deadline: float = math.inf) -> list[tuple[floa
         if math.isfinite(value):
             found.append((value, chosen))
     return sorted(found, key=lambda pair: pair[0])
+
+
+def guessed(program: Program, guess: Guess) -> float:
+    """What L^2 would be with these multipliers, in the program's units; inf where they do not work out."""
+    try:
+        return float(torch.linalg.eigvalsh(recursion(program, lambda place, _: guess[place]))[-1])
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        return math.inf

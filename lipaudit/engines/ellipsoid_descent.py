@@ -27,10 +27,10 @@ def descend(program: Program, guess: Guess, deadline: float) -> Iterator[Guess]:
     """
     point = torch.cat([theta.log() for theta in guess.values()])
     for power in _POWERS:
-        point = _minimised(program, guess, point, power, deadline)
-        yield _guess(program, guess, point)
         if time.monotonic() > deadline:
             return
+        point = _minimised(program, guess, point, power, deadline)
+        yield _guess(program, guess, point)
 
 
 def _guess(program: Program, like: Guess, point: torch.Tensor) -> Guess:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+import zlib
 from pathlib import Path
 from tokenize import TokenError
 
@@ -19,6 +20,10 @@ MAX_BYTES = 2**33
 MAX_MEMBERS = 64
 MAX_RATIO = 1100
 """Deflate packs zeros 1030 to 1; more is no honest archive."""
+
+LARGE = 2**26
+LARGE_RATIO = 200
+"""Beyond so many bytes an array that packs better than this is a bomb rather than data."""
 
 _KINDS = "fiub"
 
@@ -127,6 +132,8 @@ def _members(content: bytes, what: str) -> dict[str, zipfile.ZipInfo]:
     found: dict[str, zipfile.ZipInfo] = {}
     for entry in entries:
         name = entry.filename.removesuffix(".npy")
+        if not name.isprintable():
+            raise InvalidInput(f"{what} has an array with the name {name!r}, which cannot be printed")
         if name in found:
             raise InvalidInput(f"{what} has two arrays {name!r}")
         found[name] = entry
@@ -144,12 +151,16 @@ def _choose(names: list[str], key: str | None, default: str, what: str) -> str:
 
 
 def _unpack(content: bytes, entry: zipfile.ZipInfo, what: str) -> bytes:
-    if entry.file_size > MAX_BYTES or entry.file_size > MAX_RATIO * max(entry.compress_size, 1):
+    ratio = entry.file_size / max(entry.compress_size, 1)
+    bomb = ratio > MAX_RATIO or (entry.file_size > LARGE and ratio > LARGE_RATIO)
+    if entry.file_size > MAX_BYTES or bomb:
         raise InvalidInput(f"{what}: {entry.filename} unpacks to {entry.file_size} bytes, which is not read")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InvalidInput(f"{what}: {entry.filename} is packed in a way that numpy never writes")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return archive.read(entry)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError, OSError):
+    except (zlib.error, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError, OSError):
         raise InvalidInput(f"{what}: {entry.filename} is damaged") from None
 
 

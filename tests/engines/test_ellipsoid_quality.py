@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def network(*widths: int) -> Graph:
     """A chain of dense layers with ReLU in between, of one seed."""
     generator = torch.Generator().manual_seed(7)
     nodes: list[Node] = []
-    for i, (n, m) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (n, m) in enumerate(itertools.pairwise(widths)):
         weight = torch.randn(m, n, generator=generator, dtype=torch.float64) * n**-0.5
         nodes.append(Node(f"gemm{i}", "Gemm", Affine((Dense(weight, (), 1, (n,), (m,)),)), (len(nodes),)))
         if i + 2 < len(widths):

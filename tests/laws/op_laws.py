@@ -12,7 +12,10 @@ from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.bilinear import Divide, MatMulData, Multiply
+from lipaudit.ops.elementwise import Elementwise
 from lipaudit.ops.op import Op
+from lipaudit.ops.scaled import RootMeanSquare, UnitVector
+from lipaudit.ops.smooth import Normalise
 from tests.cases.maps import exact
 
 Boxes = tuple[Box, ...]
@@ -103,7 +106,7 @@ def _allowance(op: Op, points: Points, value: torch.Tensor) -> torch.Tensor:
     """What the float evaluation itself may be off by: the law is about the exact value."""
     size = value.abs()
     if isinstance(op, Affine):
-        size = torch.zeros_like(value)
+        size = torch.zeros_like(value) + (0.0 if op.offset is None else op.offset.abs())
         for part, x in zip(op.maps, points, strict=True):
             size = size + part.majorant().apply(x.abs())
     elif isinstance(op, MatMulData):
@@ -193,11 +196,14 @@ RELATIVE = 1e-9
 
 def gains_cover_jacobians(op: Op, boxes: Boxes, seed: int = 0) -> None:
     """||J(x)|| <= joint gain and ||J_i(x)|| <= gain_i at points of the box, in all three norms."""
+    plain = isinstance(op, Affine | Multiply | Elementwise)
     for norm in Norm:
         separate = [gain.value for gain in op.gains(norm, *boxes)]
         joint = op.joint_gain(norm, *boxes).value
         assert len(separate) == len(boxes)
         for points in _arguments(boxes, seed, 4):
+            if not plain and max(float(x.abs().max()) for x in points) > 1e12:
+                continue  # where x_i - x_j is all rounding, so is autograd
             for row in range(len(boxes[0].lower)):
                 parts = _flat_jacobian(op, tuple(x[row] for x in points))
                 slack = 1e-300 if isinstance(op, Affine | Multiply) else 1e-12  # autograd's own cancellation
@@ -233,8 +239,9 @@ def smaller_box_is_no_worse(op: Op, boxes: Boxes, inner: Boxes) -> None:
     if largest > 1e150:
         return
     slack = 1e-9 * (1.0 + largest)  # a range is centre and radius of all its arguments
-    assert bool((inner_range.lower >= outer_range.lower - slack).all())
-    assert bool((inner_range.upper <= outer_range.upper + slack).all())
+    if not isinstance(op, Normalise | RootMeanSquare | UnitVector):  # theirs is a ball around the centre, which moves
+        assert bool((inner_range.lower >= outer_range.lower - slack).all())
+        assert bool((inner_range.upper <= outer_range.upper + slack).all())
     for norm in Norm:
         for small, large in zip(op.gains(norm, *inner), op.gains(norm, *boxes), strict=True):
             assert small.value <= large.value * (1 + RELATIVE) + 1e-300
