@@ -54,7 +54,10 @@ class Ellipsoid(Engine):
         return tightest(found, LayerProduct().bound(problem))
 
     def search(self, steps: Program, deadline: float) -> float:
-        """The smallest bound that was proven."""
+        """The smallest bound that was proven.
+
+        The interior-point method where its time suffices, descent where it does not, some of both in between.
+        """
         if all(isinstance(step, Linear) for step in steps.steps):
             return verified(steps, {})
         closed = best_closed(steps, deadline)
@@ -65,12 +68,12 @@ class Ellipsoid(Engine):
         if not square > 0.0:
             return value
         left, needed = deadline - time.monotonic(), _inner_seconds(steps)
-        short = deadline if needed > 0.5 * left else time.monotonic() + (0.25 * left if needed > 2.0 else 0.0)
-        for guess in descend(steps, start, short):
+        share = 0.0 if needed < 0.3 * left else 0.25 if needed < 0.6 * left else 1.0
+        for guess in descend(steps, start, min(deadline, time.monotonic() + share * left)):
             value, better = min(value, _proven(steps, [guess])), guessed(steps, guess)
             if better < square:
                 square, start = better, guess
-        if needed <= 0.5 * left:
+        if share < 1.0:
             guesses = solve(inequality(steps), start, square, self.tolerance, deadline)
             value = min(value, _proven(steps, reversed(guesses[-3:])))
         return value

@@ -173,6 +173,7 @@ def _npy(content: bytes, what: str) -> np.ndarray:
         shape, fortran, dtype = readers[version](stream, max_header_size=10_000)
     except (ValueError, EOFError, SyntaxError, TokenError, TypeError, KeyError, MemoryError, RecursionError):
         raise InvalidInput(f"{what} is no .npy data") from None
+    shape = tuple(int(n) for n in shape)  # True passes for a whole number
     if dtype.kind not in _KINDS:
         held = "objects (a pickle), which are never read" if dtype.hasobject else f"{dtype}, not real numbers"
         raise InvalidInput(f"{what} holds {held}")

@@ -168,6 +168,9 @@ def _bind_inputs(builder: Builder, inputs: tuple[TensorFacts, ...]) -> Shape:
         builder.bind(inputs[0].name, Data(0, inputs[0].shape))
         return inputs[0].shape
     total = sum(torch.Size(facts.shape).numel() for facts in real)
+    if total > MAX_ENTRIES:
+        reason = f"its inputs have {total} entries together, which is too many"
+        raise RefusedModel(str(builder.path), (Refusal("model", "", reason),))
     start = 0
     for facts in real:
         size = torch.Size(facts.shape).numel()

@@ -50,8 +50,10 @@ class Runtime:
 
     def start(self) -> None:
         """Starts the process where there is none, so that it is ready by the time it is asked."""
-        if self._process is not None and self._owner == os.getpid() and self._process.poll() is None:
-            return
+        if self._process is not None:
+            if self._owner == os.getpid() and self._process.poll() is None:
+                return
+            _close(self._process)  # it died, or is the one of a process that we were forked from
         script = Path(runtime.__file__)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         # -P: neither the script's folder nor the current one is searched for modules

@@ -103,8 +103,14 @@ class Box:
 
     def widened(self, relative: float, absolute: torch.Tensor | float = 0.0) -> Box:
         """The box with room for an evaluation error of `relative` |end| + `absolute`, plus one step outward."""
-        below = tensor_down(self.lower - self.lower.abs() * relative - absolute)
-        above = tensor_up(self.upper + self.upper.abs() * relative + absolute)
+        # the room first, rounded up by itself: added to an end of the other sign, it may cancel
+        below = tensor_down(self.lower - _room(self.lower, relative, absolute))
+        above = tensor_up(self.upper + _room(self.upper, relative, absolute))
         lower = torch.where(torch.isfinite(self.lower), below, self.lower)
         upper = torch.where(torch.isfinite(self.upper), above, self.upper)
         return Box(lower, upper)
+
+
+def _room(end: torch.Tensor, relative: float, absolute: torch.Tensor | float) -> torch.Tensor | float:
+    """|end| relative + absolute, rounded up; exactly `absolute` without a relative part."""
+    return tensor_up(tensor_up(end.abs() * relative) + absolute) if relative else absolute

@@ -8,6 +8,7 @@ from enum import Enum
 import torch
 
 from lipaudit.numerics.rounding import (
+    MAX,
     add_up,
     down,
     gamma,
@@ -57,7 +58,7 @@ class Norm(Enum):
         low, high = down(total * down(1.0 - error)), up(total * up(1.0 + error))
         if self is Norm.L2:
             low, high = sqrt_down(low), sqrt_up(high)
-        return max(peak, down(low * scale * (1.0 - 4e-16))), mul_up(high, scale, 1.0 + 4e-16)
+        return max(peak, down(min(low * scale * (1.0 - 4e-16), MAX))), mul_up(high, scale, 1.0 + 4e-16)
 
     def combine_up(self, parts: list[float]) -> float:
         """An upper bound of the norm of a vector whose consecutive blocks have these norms at most."""
