@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types contracts samples bench-local clean
+.PHONY: help setup demo test check format lint types contracts samples bench-local bench-global models ops fuzz clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,18 @@ samples: $(READY)  ## train and export the sample models again
 
 bench-local: $(READY)  ## local Jacobian norms against the naive loop, in one run
 	$(BIN)/python benchmarks/local.py
+
+bench-global: $(READY)  ## global bounds on the peers' own networks, beside what they are known to reach
+	$(BIN)/python benchmarks/global_bounds.py
+
+models: $(READY)  ## audit the third-party networks beside the checkout and write docs/models.md
+	$(BIN)/python benchmarks/models.py
+
+ops: $(READY)  ## write docs/ops.md from the registry
+	$(BIN)/python -m lipaudit.ops.table
+
+fuzz: $(READY)  ## audit 10,000 damaged models; see docs/fuzzing.md
+	$(BIN)/python tests/fuzz/campaign.py --count 10000 --seed 0
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info

@@ -23,7 +23,7 @@ from lipaudit.audit.subject import (
 from lipaudit.engines.converted import Converted
 from lipaudit.engines.ellipsoid import Ellipsoid
 from lipaudit.engines.engine import Engine, Outcome, contradicted, run
-from lipaudit.engines.layer_product import LayerProduct, gains
+from lipaudit.engines.layer_product import LayerProduct
 from lipaudit.errors import UsageError
 from lipaudit.graph.problem import Problem
 from lipaudit.numerics.bound import UpperBound
@@ -126,7 +126,7 @@ def layer_gains(problem: Problem) -> tuple[Layer, ...]:
     """Every node's gain in all its arguments together, linear runs with the shape of their weight."""
     layers = []
     for node in problem.graph.nodes:
-        _, joint = gains(node.op, problem, node)
+        _, joint = problem.gains(node)
         weight = " | ".join(p.describe() for p in node.op.maps if p.describe()) if isinstance(node.op, Affine) else ""
         layers.append(
             Layer(node.name, node.kind, node.origin or (node.name,), weight, UpperBound(joint.value, joint.evidence))

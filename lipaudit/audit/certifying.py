@@ -23,16 +23,17 @@ from lipaudit.audit.subject import (
     run_facts,
     subject,
 )
-from lipaudit.engines.engine import run
-from lipaudit.engines.layer_product import constants
-from lipaudit.engines.pairwise import difference_norm, pairwise_constants
+from lipaudit.engines.ellipsoid import Ellipsoid
+from lipaudit.engines.engine import Declined, run
+from lipaudit.engines.layer_product import LayerProduct, constants
+from lipaudit.engines.pairwise import pairwise_constants
 from lipaudit.errors import UsageError
 from lipaudit.graph.graph import Graph, prune
 from lipaudit.graph.problem import Problem
 from lipaudit.linear.selection import Selection
 from lipaudit.loading.arrays import as_labels, numbers
 from lipaudit.numerics.norms import Norm
-from lipaudit.numerics.rounding import mul_up, sqrt_up, tensor_up
+from lipaudit.numerics.rounding import sqrt_up, tensor_up
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.smooth import LogSoftmax, Softmax
 from lipaudit.probes.radii import classification_radii, regression_radius
@@ -132,21 +133,32 @@ def _classification(
 
 
 def _pairs(problem: Problem) -> tuple[torch.Tensor, Method]:
-    """The constants of all differences of two logits, the smallest of every valid bound, and the logits' own."""
-    started = time.monotonic()
-    norm = problem.norm
-    pairs = pairwise_constants(problem, constants(problem))
+    """The constants of all differences of two logits, the smallest of every valid bound, and that of all logits."""
+    started, norm = time.monotonic(), problem.norm
+    values = constants(problem)
+    pairs = pairwise_constants(problem, values)
+    best = Method(LayerProduct.name, LayerProduct.label, 0.0, values[problem.graph.output])
+    inside = replace(problem, norm=Norm.L2)
     if norm is not Norm.L2:
-        # a gradient g has |g|_1 <= sqrt(n) |g|_2 (linf in) and |g|_inf <= |g|_2 (l1 in)
-        inside = replace(problem, norm=Norm.L2)
-        size = math.prod(problem.graph.input_shape)
-        factor = sqrt_up(float(size)) if norm is Norm.LINF else 1.0
-        pairs = torch.minimum(pairs, tensor_up(pairwise_constants(inside, constants(inside)) * factor))
-    best = best_upper(problem)
-    if best.bound is not None and best.bound.finite:
-        whole = torch.full_like(pairs, mul_up(difference_norm(norm), best.bound.value)).fill_diagonal_(0.0)
-        pairs = torch.minimum(pairs, whole)
+        pairs = torch.minimum(pairs, _carried(pairwise_constants(inside, constants(inside)), problem))
+    try:
+        around, whole = Ellipsoid().pairwise(inside)
+        pairs = torch.minimum(pairs, _carried(around, problem))
+        if norm is Norm.L2 and best.bound is not None and whole.value < best.bound.value:
+            best = Method(Ellipsoid.name, Ellipsoid.label, 0.0, whole)
+    except (Declined, MemoryError, ArithmeticError, ValueError, RuntimeError):
+        pass  # the other bounds hold without it, as they do where an engine of `bound` declines
     return pairs, replace(best, label=f"{best.label}, of the logits", seconds=time.monotonic() - started)
+
+
+def _carried(pairs: torch.Tensor, problem: Problem) -> torch.Tensor:
+    """l2 constants of scalar functions in the problem's norm.
+
+    A gradient g has |g|_1 <= sqrt(n) |g|_2 (linf in) and |g|_inf <= |g|_2 (l1 in).
+    """
+    if problem.norm is not Norm.LINF:
+        return pairs
+    return tensor_up(pairs * sqrt_up(float(math.prod(problem.graph.input_shape))))
 
 
 def best_upper(problem: Problem) -> Method:

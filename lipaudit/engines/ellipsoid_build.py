@@ -9,11 +9,10 @@ import torch
 
 from lipaudit.engines.ellipsoid_program import Gain, Linear, Program, Slope, Step
 from lipaudit.engines.engine import Declined
-from lipaudit.engines.layer_product import gains
 from lipaudit.graph.graph import Node
 from lipaudit.graph.problem import Problem
 from lipaudit.linear.map import LinearMap
-from lipaudit.linear.norms.operator import _underflow_of_copy
+from lipaudit.linear.norms.operator import underflow_of_copy
 from lipaudit.linear.norms.sums import unscaled
 from lipaudit.numerics.rounding import TINY, add_up, gamma
 from lipaudit.ops.affine import Affine
@@ -64,7 +63,7 @@ def _node(builder: _Builder, problem: Problem, node: Node, args: list[int]) -> i
         case PointwiseMax() as op if op.arity == 2:
             return builder.pair(args[0], [math.copysign(0.5, op.sign)])
         case _:
-            factor = gains(node.op, problem, node)[1].value
+            factor = problem.gains(node)[1].value
             if not math.isfinite(factor):
                 reason = node.op.caveat(*problem.arguments(node))
                 raise Declined(reason or f"the gain of {node.name} ({node.kind}) is infinite")
@@ -91,7 +90,7 @@ class _Builder:
         self.room(sum(row[0][1].out_size for row in rows), sum(self.sizes[s] for s in sources))
         dense = [[(source, part.as_matrix(), part.majorant().as_matrix()) for source, part in row] for row in rows]
         roundings = max(part.roundings for part in parts) + len(sources) + max(map(len, rows))
-        loss = add_up(*(_underflow_of_copy(part) for part in parts))
+        loss = add_up(*(underflow_of_copy(part) for part in parts))
         return self.dense(sources, dense, gamma(3 * roundings + 8) if any(p.roundings for p in parts) else 0.0, loss)
 
     def dense(

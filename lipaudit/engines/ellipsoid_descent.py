@@ -40,9 +40,7 @@ def _guess(program: Program, like: Guess, point: torch.Tensor) -> Guess:
     return {k: v.mean().expand(len(v)) if isinstance(program.steps[k], Gain) else v for k, v in found.items()}
 
 
-def _value(
-    program: Program, like: Guess, point: torch.Tensor, power: float
-) -> tuple[float, torch.Tensor] | None:
+def _value(program: Program, like: Guess, point: torch.Tensor, power: float) -> tuple[float, torch.Tensor] | None:
     """(log ||lambda(Y)||_p, its gradient) at log Theta = point, with a little of what keeps inverses from singular
     ones; None outside the domain."""
     leaf = point.clone().requires_grad_(True)

@@ -73,13 +73,19 @@ class Cover:
 
 def verified(program: Program, multipliers: Multipliers) -> float:
     """An upper bound of the program's Lipschitz constant in l2; inf where the multipliers prove none."""
+    cover = output_cover(program, multipliers)
+    return math.inf if cover is None else unscaled(sqrt_up(dense_l2(cover).value), program.exponent)
+
+
+def output_cover(program: Program, multipliers: Multipliers) -> torch.Tensor | None:
+    """Y with J J' <= 4^exponent Y for the program's output; None where the multipliers prove none."""
     try:
         return _run(program, multipliers)
     except Rejected:
-        return math.inf
+        return None
 
 
-def _run(program: Program, multipliers: Multipliers) -> float:
+def _run(program: Program, multipliers: Multipliers) -> torch.Tensor:
     state = Cover((0,), torch.empty(0, 0, dtype=torch.float64))
     if not program.starts():
         state = Cover((0,), torch.eye(program.sizes[0], dtype=torch.float64))
@@ -94,7 +100,7 @@ def _run(program: Program, multipliers: Multipliers) -> float:
         if not bool((state.matrix.diagonal() < HUGE).all()):  # NaN and inf fail too
             raise Rejected
     at = state.indices((program.output,), program.sizes)
-    return unscaled(sqrt_up(dense_l2(state.matrix[at][:, at]).value), program.exponent)
+    return state.matrix[at][:, at]
 
 
 def _positive(multipliers: Multipliers, place: int) -> torch.Tensor:

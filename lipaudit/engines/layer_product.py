@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import singledispatch
 from typing import ClassVar, final
 
 from lipaudit.engines.engine import Engine
@@ -11,8 +10,6 @@ from lipaudit.graph.graph import Node, fold
 from lipaudit.graph.problem import Problem
 from lipaudit.numerics.bound import ONE, UpperBound, tightest
 from lipaudit.numerics.rounding import add_up, mul_up
-from lipaudit.ops.affine import Affine
-from lipaudit.ops.op import Op
 
 
 @final
@@ -39,21 +36,7 @@ def constants(problem: Problem) -> list[UpperBound]:
 
 
 def _constant(problem: Problem, node: Node, args: tuple[UpperBound, ...]) -> UpperBound:
-    separate, joint = gains(node.op, problem, node)
+    separate, joint = problem.gains(node)
     apart = add_up(*(mul_up(g.value, a.value) for g, a in zip(separate, args, strict=True)))
     together = mul_up(joint.value, problem.norm.combine_up([a.value for a in args]))
     return tightest(UpperBound(apart, "product of layer gains"), UpperBound(together, "product of layer gains"))
-
-
-@singledispatch
-def gains(op: Op, problem: Problem, node: Node) -> tuple[tuple[UpperBound, ...], UpperBound]:
-    """(the gain in each argument, the gain in all together) of a node over the problem's region."""
-    boxes = problem.arguments(node)
-    separate = op.gains(problem.norm, *boxes)
-    return separate, separate[0] if len(separate) == 1 else op.joint_gain(problem.norm, *boxes)
-
-
-@gains.register
-def _(op: Affine, problem: Problem, _node: Node) -> tuple[tuple[UpperBound, ...], UpperBound]:
-    separate = tuple(problem.norms.of(part, problem.norm) for part in op.maps)
-    return separate, problem.norms.of_row(op.maps, problem.norm)

@@ -8,8 +8,10 @@ from typing import final
 
 from lipaudit.graph.graph import Graph, Node, fold
 from lipaudit.linear.norms.operator import OperatorNorms
+from lipaudit.numerics.bound import UpperBound
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm
+from lipaudit.ops.affine import Affine
 from lipaudit.ops.op import Op
 
 
@@ -40,6 +42,15 @@ class Problem:
     def arguments(self, node: Node) -> tuple[Box, ...]:
         """The ranges of a node's arguments."""
         return tuple(self.boxes[i] for i in node.inputs)
+
+    def gains(self, node: Node) -> tuple[tuple[UpperBound, ...], UpperBound]:
+        """(the gain in each argument, the gain in all together) of a node over the region, norms computed once."""
+        if isinstance(node.op, Affine):
+            separate = tuple(self.norms.of(part, self.norm) for part in node.op.maps)
+            return separate, self.norms.of_row(node.op.maps, self.norm)
+        boxes = self.arguments(node)
+        separate = node.op.gains(self.norm, *boxes)
+        return separate, separate[0] if len(separate) == 1 else node.op.joint_gain(self.norm, *boxes)
 
     @property
     def time_left(self) -> float:

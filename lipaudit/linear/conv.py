@@ -88,15 +88,11 @@ class Conv(LinearMap):
         padded = tuple(n + sum(pad) for n, pad in zip(self.source[2:], self.pads, strict=True))
         reached = tuple(
             (n - 1) * s + d * (k - 1) + 1
-            for n, s, d, k in zip(
-                self.out_shape[2:], self.stride, self.dilation, self.kernel.shape[2:], strict=True
-            )
+            for n, s, d, k in zip(self.out_shape[2:], self.stride, self.dilation, self.kernel.shape[2:], strict=True)
         )
         axes = len(padded)
         transposed = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)
-        x = transposed[axes - 1](
-            merged, self.kernel, None, self.stride, 0, 0, self.groups, self.dilation
-        )
+        x = transposed[axes - 1](merged, self.kernel, None, self.stride, 0, 0, self.groups, self.dilation)
         # entries of the padded input that no window reaches get 0; the padding is then cut off
         missing = [amount for p, r in zip(reversed(padded), reversed(reached), strict=True) for amount in (0, p - r)]
         x = functional.pad(x, missing)

@@ -73,6 +73,8 @@ class Builder:
         room(*op.out_shape)
         if 0 in op.out_shape:
             raise Unsupported(f"its result of shape {list(op.out_shape)} is empty")
+        if len(self.nodes) >= MAX_NODES:
+            raise Unsupported(f"it is unrolled into more than {MAX_NODES} steps")
         self._entries += math.prod(op.out_shape)
         if self._entries > MAX_TOTAL:
             raise Unsupported("the values up to this one have too many entries in all")

@@ -28,8 +28,7 @@ def excerpt(
     stored = [tensor for tensor in graph.initializer if tensor.name in read]
     names = {tensor.name for tensor in graph.initializer}
     given = {info.name for info in graph.input} - names
-    idle = len(nodes) < len(graph.node) or len(stored) < len(graph.initializer) or given - set(inputs)
-    if not idle and not graph.value_info and not model.training_info:
+    if len(nodes) == len(graph.node) and len(stored) == len(graph.initializer) and given <= set(inputs):
         return content
     copy = onnx.ModelProto(ir_version=max(model.ir_version, _LISTED_FROM))
     copy.opset_import.extend(entry for entry in model.opset_import if entry.domain in _DEFAULT)

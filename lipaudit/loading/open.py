@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import onnx
@@ -42,8 +43,10 @@ def load_model(
     that cannot be audited, each with its node).
     """
     file = Path(path)
-    RUNTIME.start()  # it is ready by the time the graph is
-    return check_parity(read_graph(read_bytes(file), file, shapes=shapes, output=output), box)
+    content = read_bytes(file)
+    with suppress(OSError):  # whoever asks it for an answer is told
+        RUNTIME.start()  # so that it is ready by the time the graph is
+    return check_parity(read_graph(content, file, shapes=shapes, output=output), box)
 
 
 def read_graph(

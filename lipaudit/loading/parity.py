@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from lipaudit.loading.model import REALS, Loaded, ModelFacts, Refusal, RefusedModel
-from lipaudit.report.report import Parity
 from lipaudit.loading.reference import RUNTIME, RuntimeFailed
 from lipaudit.numerics.box import Box
+from lipaudit.report.report import Parity
 
 POINTS = 4
 """At most: a graph of millions of entries has fewer."""

@@ -7,12 +7,17 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from lipaudit.linear.map import Shape
 from lipaudit.loading import runtime
+
+_FROM_FILE = "ORT_LOAD_CONFIG_FROM_MODEL"
+"""Makes onnxruntime take its settings from the model."""
 
 DEADLINE = 300.0
 """Seconds for one model at a few points; a large one takes some."""
@@ -31,14 +36,21 @@ class Runtime:
         self._lock = threading.Lock()
 
     def run(
-        self, content: bytes, inputs: list[tuple[str, tuple[int, ...], str]], outputs: list[str], points: np.ndarray
+        self, content: bytes, inputs: Sequence[tuple[str, Shape, str]], outputs: Sequence[str], points: np.ndarray
     ) -> np.ndarray:
         """The outputs at points [B, ...], one run each, flattened and joined: float64 [B, out_size].
 
         inputs: the name, shape and numpy type of each, cut from a point in that order. Raises RuntimeFailed.
         """
         flat = np.ascontiguousarray(points.reshape(len(points), -1), dtype=np.float64)
-        job = {"model": len(content), "points": len(flat), "width": flat.shape[1], "inputs": inputs, "outputs": outputs}
+        width = flat.shape[1]
+        job = {
+            "model": len(content),
+            "points": len(flat),
+            "width": width,
+            "inputs": list(inputs),
+            "outputs": list(outputs),
+        }
         with self._lock:
             answer = self._ask(job, content, flat.tobytes())
         if answer is None:
@@ -55,7 +67,8 @@ class Runtime:
                 return
             _close(self._process)  # it died, or is the one of a process that we were forked from
         script = Path(runtime.__file__)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        environment = {key: value for key, value in os.environ.items() if key != _FROM_FILE}
+        environment |= {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         # -P: neither the script's folder nor the current one is searched for modules
         self._process = subprocess.Popen(
             [sys.executable, "-P", str(script)],

@@ -12,6 +12,8 @@ import json
 import os
 import struct
 import sys
+import threading
+import time
 from typing import Any, BinaryIO
 
 LENGTHS = struct.Struct("<QQ")
@@ -69,8 +71,16 @@ def _session(content: bytes) -> Any:
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
 
 
+def _end_with(parent: int) -> None:
+    """Ends a run, however deep in it, whose answer nobody waits for any more."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
 def main() -> None:
     """Answers jobs until stdin ends, which it does with the process that wrote them."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     while (message := receive(sys.stdin.buffer)) is not None:

@@ -276,7 +276,10 @@ def swish(alpha: float) -> Scalar:
     if alpha == 0.0:
         return kinked("Swish", 0.0, 0.5, 0.5)
     bend, turn, least = 2.3993572805154677 / abs(alpha), 1.2784645427610738, 0.2784645427610738
-    edges = (Mark(-math.copysign(bend, alpha), (-0.0998393201288670,)), Mark(math.copysign(bend, alpha), (1.0998393201288670,)))
+    edges = (
+        Mark(-math.copysign(bend, alpha), (-0.0998393201288670,)),
+        Mark(math.copysign(bend, alpha), (1.0998393201288670,)),
+    )
 
     def derivative(x: torch.Tensor) -> torch.Tensor:
         s = torch.sigmoid(alpha * x)
@@ -315,7 +318,10 @@ def mish() -> Scalar:
         limits=(0.0, INF),
         slope_limits=(0.0, 1.0),
         value_marks=(Mark(-1.1924312145154953, (-0.3088434130172505,)),),
-        slope_marks=(Mark(-2.2563763963607932, (-0.1125261223894626,)), Mark(1.4905711794854285, (1.0884981612517279,))),
+        slope_marks=(
+            Mark(-2.2563763963607932, (-0.1125261223894626,)),
+            Mark(1.4905711794854285, (1.0884981612517279,)),
+        ),
         span=(-0.3088434130172506, INF),
         slope_span=(-0.1125261223894627, 1.0884981612517280),
         fn_error=(64.0, 64.0),

@@ -185,7 +185,9 @@ def _scaled_ends(maps: tuple[LinearMap, ...], boxes: tuple[Box, ...]) -> Ends | 
     if len(maps) != 1 or not isinstance(maps[0], Diagonal):
         return None
     scale = maps[0].scale
-    low, high = (torch.where(scale == 0, torch.zeros_like(end), scale * end) for end in (boxes[0].lower, boxes[0].upper))
+    low, high = (
+        torch.where(scale == 0, torch.zeros_like(end), scale * end) for end in (boxes[0].lower, boxes[0].upper)
+    )
     return torch.minimum(low, high), torch.maximum(low, high)
 
 

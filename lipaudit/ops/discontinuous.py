@@ -36,4 +36,3 @@ def reason(op: str) -> str | None:
     """The reason for an op that jumps, None for any other."""
     why = DISCONTINUOUS.get(op)
     return None if why is None else f"{why}: there is no finite Lipschitz constant"
-

@@ -231,11 +231,10 @@ def worst_allowed(graph: Graph, problem: Problem, seed: int) -> float:
 
 @pytest.mark.parametrize("seed", range(24))
 @pytest.mark.parametrize("build", KINDS, ids=lambda build: build.__name__)
-def test_it_is_above_every_jacobian_and_below_the_product(build: Callable[[int], Graph], seed: int) -> None:
+def test_it_is_above_every_jacobian(build: Callable[[int], Graph], seed: int) -> None:
     graph = build(seed)
     problem = problem_of(graph, seed)
     value = QUICK.bound(problem).value
     assert jacobian_norms(graph, problem, seed) <= value * (1 + 1e-12)
-    assert value <= LayerProduct().bound(problem).value * (1 + 1e-9)
     if build is not known_by_gain:
         assert worst_allowed(graph, problem, seed) <= value * (1 + 1e-12)

@@ -208,7 +208,7 @@ def found_below(build: Callable[[int], Graph], change: Callable[[object], object
         graph = build(seed)
         problem = problem_of(graph)
         steps = mutated(program(problem), change)
-        caught += Ellipsoid().search(steps, math.inf) < worst_allowed(graph, problem, seed) * (1 - 1e-9)
+        caught += Ellipsoid().search(steps, math.inf).value < worst_allowed(graph, problem, seed) * (1 - 1e-9)
     return caught
 
 
@@ -304,8 +304,8 @@ def test_powers_of_two_go_through(build: Callable[[int], Graph], seed: int, powe
     scaled = Affine(tuple(dense(p.as_matrix() * 2.0**power) for p in last.maps))
     nodes = (*graph.nodes[:-1], Node("last", "Gemm", scaled, graph.nodes[-1].inputs))
     quick = Ellipsoid(tolerance=1e-2)
-    before = quick.search(program(problem_of(graph)), math.inf)
-    after = quick.search(program(problem_of(Graph(graph.input_shape, nodes, graph.output))), math.inf)
+    before = quick.search(program(problem_of(graph)), math.inf).value
+    after = quick.search(program(problem_of(Graph(graph.input_shape, nodes, graph.output))), math.inf).value
     assert after == before * 2.0**power
 
 
@@ -330,4 +330,4 @@ def test_a_raised_guess_is_tried_where_one_just_fails() -> None:
     steps = program(problem_of(chain(3)))
     good = best_closed(steps)[0][1]
     exact = {k: v / (1.0 + 2e-7) for k, v in good.items()}
-    assert _proven(steps, [exact]) < math.inf
+    assert _proven(steps, [exact]).value < math.inf

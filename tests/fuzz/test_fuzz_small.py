@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.campaign import GOOD, results
-from tests.fuzz.judging import ROOT, judge
+from tests.fuzz.campaign import results
+from tests.fuzz.judging import GOOD, ROOT, judge
 from tests.fuzz.structural import BYTES, MUTATORS, Inapplicable, mutate
 
 COUNT = 300

@@ -9,8 +9,10 @@ import io
 import os
 import random
 import resource
+import signal
 import struct
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -33,7 +35,7 @@ from tests.cases.models import model, node, saved, weights
 SECONDS = 5.0
 """Of this process: other processes may be busy."""
 
-GREW = 2**30
+GREW = 2 * 2**30
 """Bytes that a refusal may take; what is asked for is terabytes."""
 
 
@@ -62,12 +64,25 @@ def made_refused(made: onnx.ModelProto, folder: Path, code: int) -> str:
     return refused(saved(made, folder), code)
 
 
+def outcome(attempt: Callable[[], object]) -> int:
+    """The exit code of what may well succeed."""
+    try:
+        attempt()
+    except LipauditError as error:
+        return error.exit_code
+    return 0
+
+
 def relu() -> onnx.ModelProto:
     return model([node("Relu", ["x"])])
 
 
 def int64(*values: int) -> np.ndarray:
     return np.array(values, dtype=np.int64)
+
+
+def float32(*values: float) -> np.ndarray:
+    return np.array(values, dtype=np.float32)
 
 
 # --- two runtimes, two functions --------------------------------------------------------------------------------------
@@ -88,15 +103,13 @@ def test_one_name_for_two_values(tmp_path: Path) -> None:
     assert "'w' twice" in made_refused(model([constant, add], weights(w=[1.0])), tmp_path, 2)
     assert "'y' twice" in made_refused(model([node("Relu", ["x"]), node("Abs", ["x"])]), tmp_path, 2)
     assert "'x' twice" in made_refused(model([node("Relu", ["x"], ["x"]), node("Relu", ["x"])]), tmp_path, 2)
-    assert "'x' twice" in made_refused(
-        model([node("Relu", ["x"])], inputs=[("x", (1, 2)), ("x", (1, 2))]), tmp_path, 2
-    )
+    assert "'x' twice" in made_refused(model([node("Relu", ["x"])], inputs=[("x", (1, 2)), ("x", (1, 2))]), tmp_path, 2)
 
 
 def test_a_sparse_tensor_beside_a_dense_one(tmp_path: Path) -> None:
     made = model([node("Add", ["x", "w"])], weights(w=[1.0]))
     sparse = made.graph.sparse_initializer.add(dims=[1])
-    sparse.values.CopyFrom(numpy_helper.from_array(np.float32([7.0]), "w"))
+    sparse.values.CopyFrom(numpy_helper.from_array(float32(7.0), "w"))
     sparse.indices.CopyFrom(numpy_helper.from_array(int64(0), ""))
     assert "sparse" in made_refused(made, tmp_path, 3)
 
@@ -166,9 +179,9 @@ def _bombs() -> dict[str, onnx.ModelProto]:
         "Pad by reflection": one("Pad", "n", n=int64(0, 0, 0, HUGE), mode="reflect"),
         "Gather": one("Gather", "n", n=np.zeros((2**12, 2**12), np.int64), axis=0, shape=(1, 2**12)),
         "Resize": one("Resize", "", "", "n", n=int64(1, 1, HUGE, 4), shape=image),
-        "Resize by scales": one("Resize", "", "n", n=np.float32([1, 1, 1e30, 1]), shape=image),
+        "Resize by scales": one("Resize", "", "n", n=float32(1, 1, 1e30, 1), shape=image),
         "Resize, cubic": one("Resize", "", "", "n", n=int64(1, 1, 2**25, 4), shape=image, mode="cubic"),
-        "Upsample": one("Upsample", "n", n=np.float32([1, 1, 1e12, 1]), shape=image, opset=9),
+        "Upsample": one("Upsample", "n", n=float32(1, 1, 1e12, 1), shape=image, opset=9),
         "Conv with padding": one("Conv", "w", w=kernel, shape=image, pads=[HUGE, 0, 0, 0]),
         "Conv with equal padding": one("Conv", "w", w=kernel, shape=image, pads=[HUGE] * 4),
         "ConvTranspose by strides": one("ConvTranspose", "w", w=kernel, shape=image, strides=[HUGE, 1]),
@@ -176,9 +189,7 @@ def _bombs() -> dict[str, onnx.ModelProto]:
         "AveragePool": one("AveragePool", shape=image, kernel_shape=[HUGE, 1], pads=[HUGE, 0, HUGE, 0]),
         "MaxPool": one("MaxPool", shape=image, kernel_shape=[2**20, 1], pads=[2**20 - 1, 0, 2**20 - 1, 0]),
         "CumSum": one("CumSum", "n", n=np.array(1, np.int64), shape=(1, 2**20)),
-        "outer sum": model(
-            [node("Transpose", ["x"], ["t"]), node("Add", ["x", "t"])], inputs=[("x", (1, 2**17))]
-        ),
+        "outer sum": model([node("Transpose", ["x"], ["t"]), node("Add", ["x", "t"])], inputs=[("x", (1, 2**17))]),
         "outer product": model(
             [node("Transpose", ["x"], ["t"]), node("MatMul", ["t", "x"])], inputs=[("x", (1, 2**17))]
         ),
@@ -269,7 +280,7 @@ def chain(length: int) -> onnx.ModelProto:
 
 
 def test_a_chain_of_too_many_nodes(tmp_path: Path) -> None:
-    assert "200000 nodes" in made_refused(chain(200_000), tmp_path, 2)
+    assert "60000 nodes" in made_refused(chain(60_000), tmp_path, 2)
 
 
 def test_a_chain_deeper_than_any_stack(tmp_path: Path) -> None:
@@ -289,10 +300,7 @@ def test_deep_nesting(tmp_path: Path) -> None:
         path = tmp_path / "model.onnx"
         path.write_bytes(made)
         with quickly():
-            try:
-                load_model(path)  # the nest is no part of the network
-            except LipauditError as error:
-                assert error.exit_code in (2, 3)
+            assert outcome(lambda: load_model(path)) in (0, 2, 3)  # noqa: B023 - the nest is no part of the network
 
 
 def varint(n: int) -> bytes:
@@ -445,11 +453,11 @@ def test_a_crash_of_onnxruntime_is_an_answer() -> None:
         runtime._process.kill()
         runtime._process.wait()
         assert runtime.run(content, INPUTS, ["y"], point).tolist() == [[1.0, 1.0]]  # a new one
-        runtime._process.kill()  # not waited for: it dies with the question on its way
-        try:
+        runtime._process.send_signal(signal.SIGSTOP)
+        threading.Timer(0.5, runtime._process.send_signal, [signal.SIGABRT]).start()  # with a question on its way
+        threading.Timer(0.6, runtime._process.send_signal, [signal.SIGCONT]).start()
+        with pytest.raises(RuntimeFailed, match="process ended with -6"):
             runtime.run(content, INPUTS, ["y"], point)
-        except RuntimeFailed as error:
-            assert "process ended" in str(error) or "does not answer" in str(error)
         assert runtime.run(content, INPUTS, ["y"], point).tolist() == [[1.0, 1.0]]
     finally:
         runtime.end()
@@ -470,10 +478,7 @@ def test_what_onnxruntime_prints_is_not_our_report(tmp_path: Path, capfd: pytest
     def load() -> Loaded:
         return load_model(saved(model([node("Relu", ["x"])], dtype=TensorProto.BFLOAT16), tmp_path))
 
-    try:
-        load()
-    except LipauditError:
-        pass
+    assert outcome(load) in (0, 3)
     assert capfd.readouterr() == ("", "")
 
 
@@ -602,7 +607,7 @@ def test_a_member_that_would_climb_out_of_its_folder_is_only_a_name(tmp_path: Pa
 
 
 def test_damaged_bytes_of_arrays_are_one_line(tmp_path: Path) -> None:
-    rng = random.Random(0)
+    rng, said = random.Random(0), set()
     seeds = {
         "x.npy": npy(np.arange(6.0).reshape(2, 3)),
         "s.npz": archive({"lower.npy": npy(np.zeros(3)), "upper.npy": npy(np.ones(3))}, zipfile.ZIP_STORED),
@@ -621,4 +626,6 @@ def test_damaged_bytes_of_arrays_are_one_line(tmp_path: Path) -> None:
             try:
                 read()
             except InvalidInput as error:
-                assert "\n" not in str(error)
+                said.add(str(error))
+    assert said
+    assert not [line for line in said if "\n" in line]

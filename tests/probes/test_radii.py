@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lipaudit.engines.ellipsoid import Ellipsoid
 from lipaudit.engines.layer_product import constants
 from lipaudit.engines.pairwise import pairwise_constants
 from lipaudit.graph.graph import Graph, Node
@@ -107,3 +108,27 @@ def test_regression_radius() -> None:
     assert regression_radius(4.0, 1.0) > 0.25 * (1 - 1e-12)
     assert regression_radius(0.0, 1.0) == float("inf")
     assert regression_radius(float("inf"), 1.0) == 0.0
+
+
+def test_ellipsoid_pairs_are_sound_and_tighter_than_the_whole() -> None:
+    generator = torch.Generator().manual_seed(7)
+    first, second = (torch.randn(s, generator=generator, dtype=torch.float64) for s in ((12, 6), (5, 12)))
+    nodes = (
+        Node("fc1", "Gemm", Affine((Dense.plain(first),)), (0,)),
+        Node("relu", "Relu", Elementwise(activations.relu(), (12,)), (1,)),
+        Node("fc2", "Gemm", Affine((Dense.plain(second),)), (2,)),
+    )
+    problem = Problem.over(Graph((6,), nodes, 3), Norm.L2)
+    pairs, whole = Ellipsoid().pairwise(problem)
+    # every pattern of the ReLU is reachable here (more neurons than inputs are not needed for that): take them all
+    worst = torch.zeros(5, 5, dtype=torch.float64)
+    for mask in range(2**12):
+        active = torch.tensor([float(mask >> i & 1) for i in range(12)], dtype=torch.float64)
+        jacobian = second @ (active[:, None] * first)
+        worst = torch.maximum(worst, torch.cdist(jacobian, jacobian))
+    reached = torch.autograd.functional.jacobian(problem.graph.forward, X[:1])[0, :, 0]  # type: ignore[no-untyped-call]
+    assert (torch.cdist(reached, reached) <= pairs * (1 + 1e-12)).all()
+    assert (pairs <= whole.value * 2**0.5 * (1 + 1e-9)).all()
+    # the relaxation may allow more than any pattern of ones and zeros does, never less than those that occur
+    assert (pairs >= torch.cdist(reached, reached) * (1 - 1e-12)).all()
+    assert float((worst / pairs.clamp(min=1e-300)).max()) <= 1 + 1e-9

@@ -84,7 +84,7 @@ class OperatorNorms:
         matrix = part.as_matrix().abs()
         sums = matrix.sum(0 if norm is Norm.L1 else 1)
         exact = mul_up(float(sums.max()), up(1.0 + gamma(matrix.shape[norm is Norm.LINF] + 1)))
-        value = add_up(exact, mul_up(gamma(part.roundings), bound), _underflow_of_copy(part))
+        value = add_up(exact, mul_up(gamma(part.roundings), bound), underflow_of_copy(part))
         return tightest(UpperBound(value, "sums of the merged matrix"), UpperBound(bound, "sums of |weights|"))
 
     def _copies(self, part: LinearMap) -> bool:
@@ -142,7 +142,7 @@ class OperatorNorms:
         if not _SAFE_FROM_UNDERFLOW < schur.value < math.inf:
             return schur
         copy = dense_l2(part.as_matrix())
-        value = add_up(copy.value, mul_up(gamma(part.roundings + 1), schur.value), _underflow_of_copy(part))
+        value = add_up(copy.value, mul_up(gamma(part.roundings + 1), schur.value), underflow_of_copy(part))
         return tightest(UpperBound(value, copy.evidence), schur)
 
 
@@ -205,7 +205,7 @@ def _reach(part: LinearMap, norm: Norm) -> tuple[int, float]:
             return max(part.in_size, part.out_size), max(1.0, _majorant_sum(part, norm))
 
 
-def _underflow_of_copy(part: LinearMap) -> float:
+def underflow_of_copy(part: LinearMap) -> float:
     """The same for the norm of the dense matrix of a composite: an entry's loss times its longer side."""
     if not _is_composite(part):
         return 0.0

@@ -18,6 +18,9 @@ from lipaudit.ops.registry import Data, RawNode, float32, onnx_op, room
 
 Places = list[Fraction]
 
+_LONGEST = 2**17
+"""Most places of an axis: each is worked out as a fraction, and a file of 200 bytes can ask for as many as it likes."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class _Axis:
     def coordinates(self, mode: str) -> Places:
         """Where in the original every resized place lies."""
         half, last = Fraction(1, 2), Fraction(self.size - 1)
+        if self.count > _LONGEST:
+            raise Unsupported(f"an axis of {self.count} places is too long to resize exactly")
         places = [Fraction(x) for x in range(self.count)]
         match mode:
             case "half_pixel":
@@ -87,6 +92,7 @@ def _weights(axis: _Axis, at: Places, mode: str, a: Fraction, *, antialias: bool
 
     Places beyond the border stand for the border pixel, or with inside_only for nothing, the rest weighing more.
     """
+    room(axis.count, axis.size)
     shrink = axis.scale if antialias else Fraction(1)
     reach = math.ceil((1 if mode == "linear" else 2) / shrink) + 1
     matrix = torch.zeros(axis.count, axis.size, dtype=torch.float64)
