@@ -27,7 +27,7 @@ def audit(name: str) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from lipaudit.audit import Domain, Settings, bound
+    from lipaudit.audit import Settings, bound
     from lipaudit.errors import LipauditError
     from lipaudit.loading import RefusedModel
 

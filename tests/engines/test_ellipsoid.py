@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from lipaudit.engines.ellipsoid import Ellipsoid
-from lipaudit.engines.layer_product import LayerProduct
 from lipaudit.graph.graph import Graph, Node
 from lipaudit.graph.problem import Problem
 from lipaudit.linear.dense import Dense
