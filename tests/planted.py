@@ -322,7 +322,7 @@ def _combined(rule: Callable[[list[float]], float]) -> Patch:
 
     def apply(patch: pytest.MonkeyPatch) -> None:
         def wrong(problem: Any, node: Any, args: tuple[UpperBound, ...]) -> UpperBound:
-            separate, _ = product_module.gains(node.op, problem, node)
+            separate, _ = problem.gains(node)
             return UpperBound(rule([g.value * a.value for g, a in zip(separate, args, strict=True)]), "planted")
 
         patch.setattr(product_module, "_constant", wrong)
