@@ -6,6 +6,7 @@ import torch
 
 from lipaudit.graph.problem import Problem
 from lipaudit.linear.map import LinearMap
+from lipaudit.linear.norms.operator import underflow_of_copy
 from lipaudit.numerics.bound import UpperBound
 from lipaudit.numerics.norms import Norm
 from lipaudit.numerics.rounding import add_up, gamma, mul_up, sqrt_up, up
@@ -47,7 +48,7 @@ def difference_norm(norm: Norm) -> float:
 def _row_differences(part: LinearMap, norm: Norm) -> list[list[float]]:
     """|row_a - row_b| in the dual norm, rounded up, for every pair a > b."""
     rows = _rows(part)
-    error = _rows(part.majorant()) * gamma(part.roundings + 1)
+    error = _rows(part.majorant()) * gamma(part.roundings + 1) + underflow_of_copy(part)
     table: list[list[float]] = []
     for a in range(len(rows)):
         line = []
