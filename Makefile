@@ -56,7 +56,7 @@ ops: $(READY)  ## write docs/ops.md from the registry
 	$(BIN)/python -m lipaudit.ops.table
 
 fuzz: $(READY)  ## audit 10,000 damaged models; see docs/fuzzing.md
-	$(BIN)/python tests/fuzz/campaign.py --count 10000 --seed 0
+	$(BIN)/python tests/fuzz/campaign.py --count 10000 --seed 0 --budget 3600
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
