@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -108,20 +109,23 @@ def main() -> None:
         return
     if not MODELS.is_dir():
         sys.exit("the folder ../shared/models is not there: nothing to audit")
-    rows = []
-    for path in sorted(MODELS.glob("*.onnx")):
-        command = [sys.executable, __file__, "--one", path.stem]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=options.timeout, check=False, env=environment
-            )
-            row = json.loads(done.stdout) if done.returncode == 0 else _broken(path.stem, done.stderr[-200:])
-        except subprocess.TimeoutExpired:
-            row = _broken(path.stem, f"more than {options.timeout:.0f} s")
-        print({key: value for key, value in row.items() if key != "refused"}, row.get("refused", "")[:80], flush=True)
-        rows.append(row)
+    names = sorted(path.stem for path in MODELS.glob("*.onnx"))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows = list(pool.map(lambda name: alone(name, options.timeout), names))
     TABLE.write_text(table(rows), encoding="utf-8")
+
+
+def alone(name: str, timeout: float) -> dict[str, Any]:
+    """One network's row, from a process of its own."""
+    command = [sys.executable, __file__, "--one", name]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=environment)
+        row = json.loads(done.stdout) if done.returncode == 0 else _broken(name, done.stderr[-200:])
+    except subprocess.TimeoutExpired:
+        row = _broken(name, f"more than {timeout:.0f} s")
+    print({key: value for key, value in row.items() if key != "refused"}, row.get("refused", "")[:80], flush=True)
+    return row
 
 
 def _broken(name: str, why: str) -> dict[str, Any]:
