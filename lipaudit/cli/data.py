@@ -12,7 +12,11 @@ from lipaudit.report.report import AuditReport
 
 
 def csv_bytes(report: AuditReport, labels: np.ndarray | None) -> bytes:
-    """index,norm of `local`; index,label,radius,correct of `certify` (label: where it was given)."""
+    """index,norm of `local`; index,label,radius,correct of `certify` (label: where it was given).
+
+    After an attack also attacked (the distance of the nearest counterexample, inf: none found) and answer (its class,
+    -1: none).
+    """
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     columns = _columns(report, labels)
@@ -41,4 +45,7 @@ def _columns(report: AuditReport, labels: np.ndarray | None) -> dict[str, np.nda
     if report.radii is None:
         raise UsageError("csv and npz hold one row a sample: only local and certify have any")
     given = {} if labels is None else {"label": np.asarray(labels).reshape(-1).astype(np.int64)}
-    return {**given, "radius": report.radii.values, "correct": np.asarray(report.radii.correct, dtype=bool)}
+    found = {**given, "radius": report.radii.values, "correct": np.asarray(report.radii.correct, dtype=bool)}
+    if (attack := report.radii.attack) is not None:
+        found |= {"attacked": attack.values, "answer": attack.answers}
+    return found

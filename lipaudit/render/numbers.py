@@ -43,6 +43,11 @@ def percent_down(share: float, digits: int = 1) -> str:
     return _percent(share, digits, ROUND_FLOOR)
 
 
+def percent_up(share: float, digits: int = 1) -> str:
+    """A share in [0, 1] as a percentage that is not below it: for what is an upper bound."""
+    return _percent(share, digits, ROUND_CEILING)
+
+
 def percent(share: float, digits: int = 0) -> str:
     """A share as the nearest percentage."""
     return _percent(share, digits, ROUND_HALF_EVEN)

@@ -9,7 +9,7 @@ from typing import Literal, final
 import numpy as np
 
 from lipaudit.render import numbers, words
-from lipaudit.report.report import AuditReport, Layer, Method, Radii, RuleResult
+from lipaudit.report.report import Attack, AuditReport, Layer, Method, Radii, RuleResult
 
 Style = Literal["plain", "name", "good", "bad", "warn", "dim", "strong"]
 
@@ -153,7 +153,8 @@ def _radii(report: AuditReport, radii: Radii) -> Table:
     for radius in report.certified_at if total else ():
         count = int(np.sum(radii.correct & (radii.values >= radius)))
         share = numbers.percent_down(radii.accuracy_at(radius))
-        rows.append((Cell(f"certified at {words.plain(radius)}"), Cell(share, "strong"), Cell(f"{count} of {total}")))
+        said = f"{count} of {total}" + words.withstood(radii, radius)
+        rows.append((Cell(f"certified at {words.plain(radius)}"), Cell(share, "strong"), Cell(said)))
     if len(right):
         among = "" if radii.tolerance is not None else "of the correctly classified"
         for name, value in (("min", right.min()), ("median", np.median(right)), ("max", right.max())):
@@ -161,7 +162,26 @@ def _radii(report: AuditReport, radii: Radii) -> Table:
     if total and radii.tolerance is None:
         rows.append((Cell("misclassified"), Cell(str(total - len(right))), Cell("radius 0, counted apart")))
     rows.append((Cell("method"), Cell(""), Cell(radii.method, "name")))
+    if radii.attack is not None:
+        rows += _attack(radii, radii.attack)
     return Table(title, ("", "", ""), tuple(rows), frozenset({1}))
+
+
+def _attack(radii: Radii, attack: Attack) -> list[tuple[Cell, Cell, Cell]]:
+    """The other ends of the brackets: the nearest counterexamples, rounded up."""
+    right = np.asarray(radii.correct, dtype=bool)
+    found = attack.found & right
+    tried = int((attack.tried & right).sum())
+    late = f", {int(right.sum()) - tried} not tried in time" if tried < int(right.sum()) else ""
+    rows = [(Cell("attacked"), Cell(str(tried)), Cell(f"{int(found.sum())} changed, in onnxruntime too{late}"))]
+    if found.any():
+        reached = attack.values[found]
+        share = numbers.percent_down(float(np.median(radii.values[found] / reached)))
+        rows.append((Cell("attacked min"), Cell(numbers.upper(float(reached.min()))), Cell("nearest counterexample")))
+        rows.append((Cell("attacked median"), Cell(numbers.upper(float(np.median(reached)))), Cell("of those changed")))
+        rows.append((Cell("certified share"), Cell(share), Cell("median of certified / attacked radius")))
+    rows.append((Cell("attack"), Cell(""), Cell(attack.method, "name")))
+    return rows
 
 
 _RESULTS: dict[str, Style] = {"pass": "good", "fail": "bad", "inconclusive": "warn"}

@@ -8,7 +8,7 @@ import numpy as np
 
 from lipaudit.numerics.bound import LowerBound, UpperBound
 from lipaudit.render.words import quantiles
-from lipaudit.report.report import Model, Problem, Radii, Samples, Tensor
+from lipaudit.report.report import Attack, Model, Problem, Radii, Samples, Tensor
 
 Json = dict[str, object]
 
@@ -113,10 +113,36 @@ def radii_json(radii: Radii, wanted: tuple[float, ...]) -> Json:
         "lipschitz": {"min": number(low), "max": number(high)},
         "tolerance": radii.tolerance,
         "seconds": number(radii.seconds),
+        "attack": None if radii.attack is None else attack_json(radii.attack, radii, wanted),
     }
     some = len(radii.values) > 0
     return {
         "clean_accuracy": radii.clean_accuracy if some and radii.tolerance is None else None,
         "certified": [{"radius": radius, "accuracy": radii.accuracy_at(radius) if some else None} for radius in wanted],
         "radii": summary,
+    }
+
+
+def attack_json(attack: Attack, radii: Radii, wanted: tuple[float, ...]) -> Json:
+    """The other end of the brackets; statistics are over the samples with a counterexample that were right before."""
+    found = attack.found & np.asarray(radii.correct, dtype=bool)
+    reached = attack.values[found]
+    share = radii.values[found] / reached  # a sample that is right is not changed at distance 0
+    return {
+        "count": int(found.sum()),
+        "tried": int(attack.tried.sum()),
+        "unconfirmed": attack.unconfirmed,
+        "median": number(float(np.median(reached))) if len(reached) else None,
+        "min": number(float(reached.min())) if len(reached) else None,
+        "max": number(float(reached.max())) if len(reached) else None,
+        "certified_over_attacked": number(float(np.median(share))) if len(reached) else None,
+        "accuracy": [
+            {"radius": radius, "accuracy_at_most": attack.accuracy_at(radius) if len(attack.values) else None}
+            for radius in wanted
+        ],
+        "per_sample": numbers(attack.values),
+        "answers": [int(answer) if answer >= 0 else None for answer in attack.answers.tolist()],
+        "kind": "attained",
+        "method": attack.method,
+        "seconds": number(attack.seconds),
     }

@@ -129,8 +129,15 @@ def _certified(radii: Radii, wanted: tuple[float, ...]) -> str:
     said = [f"clean accuracy {numbers.percent_down(radii.clean_accuracy)}"]
     if wanted:
         share = numbers.percent_down(radii.accuracy_at(wanted[0]))
-        said.append(f"certified {share} at radius {plain(wanted[0])}")
+        said.append(f"certified {share} at radius {plain(wanted[0])}{withstood(radii, wanted[0])}")
     return ", ".join(said)
+
+
+def withstood(radii: Radii, radius: float) -> str:
+    """What the attack leaves of the accuracy, rounded up: the true robust accuracy is at most that."""
+    if radii.attack is None or not len(radii.values):
+        return ""
+    return f", at most {numbers.percent_up(radii.attack.accuracy_at(radius))} by attack"
 
 
 def plain(value: float) -> str:

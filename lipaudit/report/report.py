@@ -131,10 +131,42 @@ class Samples:
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
+class Attack:
+    """Counterexamples that were found, one a sample at most: an input that onnxruntime classifies otherwise.
+
+    values: [count] the distance from the sample, rounded up: no radius beyond it can be certified. 0 for a sample that
+        is misclassified as it is, inf where nothing was found (which proves nothing).
+    answers: [count] int64, the class that is given instead; -1 where there is none.
+    points: [count, *input_shape] in raw units, NaN where there is none.
+    tried: [count] bool, whether the sample was attacked before the time was over.
+    unconfirmed: samples whose candidates onnxruntime, or exact arithmetic, did not confirm.
+    """
+
+    method: str
+    values: np.ndarray = field(repr=False)
+    answers: np.ndarray = field(repr=False)
+    points: np.ndarray = field(repr=False)
+    tried: np.ndarray = field(repr=False)
+    unconfirmed: int = 0
+    seconds: float = 0.0
+
+    @property
+    def found(self) -> np.ndarray:
+        """[count] bool: which samples have a counterexample."""
+        return np.asarray(self.answers >= 0, dtype=bool)
+
+    def accuracy_at(self, radius: float) -> float:
+        """The share of samples without a counterexample closer than the radius: robust accuracy is at most this."""
+        return float(np.mean((self.values > 0.0) & (self.values >= radius)))
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
 class Radii:
     """Certified radii, one a sample, rounded down; 0 for a misclassified sample. correct: [count] bool.
 
     For a regression, `correct` is all true and the radius keeps every output within `tolerance`.
+    attack: what was found from the other side, where it was looked for.
     """
 
     source: str
@@ -144,6 +176,7 @@ class Radii:
     method: str
     tolerance: float | None = None
     seconds: float = 0.0
+    attack: Attack | None = None
 
     @property
     def clean_accuracy(self) -> float:

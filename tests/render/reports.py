@@ -10,6 +10,7 @@ import numpy as np
 from lipaudit.numerics.bound import LowerBound, UpperBound
 from lipaudit.report.finding import Finding
 from lipaudit.report.report import (
+    Attack,
     Attained,
     AuditReport,
     Layer,
@@ -87,14 +88,33 @@ LOCAL = replace(
 )
 
 _RADII = np.linspace(0.0, 1.0, 100)
+CERTIFIED = Radii("val.npz:x", np.where(np.arange(100) < 4, 0.0, _RADII), np.arange(100) >= 4, (3.0, 4.0), "pairwise")
 CERTIFY = replace(
     BOUND,
     command="certify",
     layers=(),
     lower=None,
-    radii=Radii("val.npz:x", np.where(np.arange(100) < 4, 0.0, _RADII), np.arange(100) >= 4, (3.0, 4.0), "pairwise"),
+    radii=CERTIFIED,
     certified_at=(0.1, 0.25),
     findings=(Finding("LIP301", "val.npz:x", "4 of 100 samples"),),
+)
+
+_WRONG = np.arange(100) < 4
+_REACHED = np.where(_WRONG, 0.0, np.where(np.arange(100) < 90, _RADII * 1.25, np.inf))
+ATTACKED = replace(
+    CERTIFY,
+    radii=replace(
+        CERTIFIED,
+        attack=Attack(
+            "boundary walk",
+            _REACHED,
+            np.where(np.isfinite(_REACHED), 7, -1),
+            np.zeros((100, 2)),
+            np.ones(100, dtype=bool),
+            unconfirmed=2,
+            seconds=1.5,
+        ),
+    ),
 )
 
 REFUSED = AuditReport(
@@ -123,6 +143,7 @@ ALL = {
     "infinite": INFINITE,
     "local": LOCAL,
     "certify": CERTIFY,
+    "attacked": ATTACKED,
     "refused": REFUSED,
     "gate": GATE,
     "group": GROUP,

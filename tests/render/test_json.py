@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lipaudit.render.json import JsonReporter
 from lipaudit.report.report import AuditReport, Radii, Samples
-from tests.render.reports import ALL, BOUND, CERTIFY, GATE, GROUP, INFINITE, LOCAL, REFUSED, method
+from tests.render.reports import ALL, ATTACKED, BOUND, CERTIFY, GATE, GROUP, INFINITE, LOCAL, REFUSED, method
 
 COMMON = {
     "schema_version",
@@ -113,3 +113,16 @@ def test_a_gate_over_several_models_holds_them_all() -> None:
     assert shown["model"] is None
     assert [part["model"]["path"] for part in shown["models"]] == ["digits.onnx", "bad.onnx"]
     assert shown["verdict"] == "fail"
+
+
+def test_an_attack_brackets_the_radii() -> None:
+    assert load(CERTIFY)["radii"]["attack"] is None
+    attack = load(ATTACKED)["radii"]["attack"]
+    assert (attack["count"], attack["tried"], attack["unconfirmed"]) == (86, 100, 2)
+    assert attack["per_sample"][:4] == [0.0] * 4
+    assert attack["per_sample"][95] is attack["answers"][95] is None
+    assert attack["certified_over_attacked"] == pytest.approx(0.8)
+    shares = {entry["radius"]: entry["accuracy_at_most"] for entry in attack["accuracy"]}
+    certified = {entry["radius"]: entry["accuracy"] for entry in load(ATTACKED)["certified"]}
+    assert set(shares) == set(certified)
+    assert all(certified[radius] <= shares[radius] <= 0.96 for radius in shares)

@@ -14,7 +14,20 @@ from lipaudit.render.layouts import cells
 from lipaudit.render.markdown import MarkdownReporter
 from lipaudit.render.text import TextReporter
 from lipaudit.report.report import Layer, Radii, Samples
-from tests.render.reports import ALL, BOUND, CERTIFY, GATE, INFINITE, LOCAL, REFUSED, attained, method, up
+from tests.render.reports import (
+    ALL,
+    ATTACKED,
+    BOUND,
+    CERTIFIED,
+    CERTIFY,
+    GATE,
+    INFINITE,
+    LOCAL,
+    REFUSED,
+    attained,
+    method,
+    up,
+)
 
 BOUND_TEXT = """\
 L is in [3.798, 4.447]   l2 -> l2, raw input units (0..16)   ratio 1.18
@@ -181,3 +194,11 @@ def test_the_registry_knows_every_format() -> None:
     for name, reporter in reporters().items():
         assert reporter.name == name
         assert reporter().render(BOUND).endswith("\n")
+
+
+def test_an_attack_is_an_upper_end() -> None:
+    shown = TextReporter(100).render(ATTACKED)
+    assert "at most 92.0% by attack" in shown.splitlines()[0]
+    assert "86 changed" in shown
+    assert "80.0%" in shown
+    assert "attack" not in TextReporter(100).render(replace(ATTACKED, radii=replace(CERTIFIED, attack=None)))
