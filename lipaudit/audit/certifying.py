@@ -90,15 +90,7 @@ def certify(
         run_facts(target),
         methods=(method,),
         upper=method,
-        radii=Radii(
-            result.source,
-            result.values,
-            result.correct,
-            result.lipschitz,
-            result.method,
-            tolerance,
-            time.monotonic() - started,
-        ),
+        radii=replace(result, tolerance=tolerance, seconds=time.monotonic() - started),
         certified_at=radii,
         findings=tuple(findings),
         assumptions=tuple(said),
@@ -109,7 +101,7 @@ def _without_strays(result: Radii, points: torch.Tensor, target: Subject) -> Rad
     assert target.region is not None
     inside = ((points >= target.region.lower) & (points <= target.region.upper)).reshape(len(points), -1).all(1)
     values = np.where(inside.numpy(), result.values, 0.0)
-    return Radii(result.source, values, result.correct, result.lipschitz, result.method, result.tolerance)
+    return replace(result, values=values)
 
 
 def _classification(
@@ -129,7 +121,7 @@ def _classification(
     radii, correct = classification_radii(without_softmax(target.graph), pairs, points, wanted)
     off = pairs[~torch.eye(count, dtype=torch.bool)]
     spread = (float(off.min()), float(off.max()))
-    return Radii(source, radii.numpy(), correct.numpy(), spread, LABEL), method
+    return Radii(source, radii.numpy(), correct.numpy(), spread, LABEL, labels=wanted.numpy()), method
 
 
 def _pairs(problem: Problem) -> tuple[torch.Tensor, Method]:

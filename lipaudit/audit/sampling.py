@@ -29,7 +29,7 @@ from lipaudit.numerics.norms import Norm
 from lipaudit.probes.jacobian import JacobianNorms, jacobian_norms
 from lipaudit.probes.reduce import Reduced, input_reduced
 from lipaudit.probes.witness import best_witness
-from lipaudit.report.report import AuditReport, Samples
+from lipaudit.report.report import AuditReport, Samples, Steepest
 
 WITNESSES = 4
 """How many of the largest samples are tried for a proven lower bound."""
@@ -74,9 +74,16 @@ def local(
         problem_facts(target),
         run_facts(target),
         lower=None if witness is None else as_attained(witness, "samples", "slope at the largest samples", searched),
-        samples=Samples(source, answer.norm.numpy(), kept, seconds, answer.method),
+        samples=Samples(source, answer.norm.numpy(), kept, seconds, answer.method, _steepest(points, top, steepest)),
         assumptions=tuple(said),
     )
+
+
+def _steepest(points: torch.Tensor, top: torch.Tensor, found: JacobianNorms) -> tuple[Steepest, ...]:
+    """The samples at the indices `top`, each with what was found there."""
+    assert found.direction is not None
+    rows = zip(top.tolist(), found.norm.tolist(), points[top], found.direction, strict=True)
+    return tuple(Steepest(index, norm, x.numpy().copy(), way.numpy().copy()) for index, norm, x, way in rows)
 
 
 @final

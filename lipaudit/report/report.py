@@ -111,14 +111,32 @@ class Attained:
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
+class Steepest:
+    """A sample that the model amplifies most: where, how much ('numeric'), and in which direction.
+
+    point, direction: in the input's shape and in raw units; the direction has length 1 in the input's norm.
+    """
+
+    index: int
+    norm: float
+    point: np.ndarray = field(repr=False)
+    direction: np.ndarray = field(repr=False)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """Jacobian norms at given inputs ('numeric': float64 values, no proof). values: [count]."""
+    """Jacobian norms at given inputs ('numeric': float64 values, no proof). values: [count].
+
+    steepest: the few largest, largest first.
+    """
 
     source: str
     values: np.ndarray = field(repr=False)
     directions: np.ndarray | None = field(default=None, repr=False)
     seconds: float = 0.0
     method: str = ""
+    steepest: tuple[Steepest, ...] = ()
 
     @property
     def argmax(self) -> int:
@@ -165,6 +183,8 @@ class Attack:
 class Radii:
     """Certified radii, one a sample, rounded down; 0 for a misclassified sample. correct: [count] bool.
 
+    labels: [count] whole numbers, where they were given.
+
     For a regression, `correct` is all true and the radius keeps every output within `tolerance`.
     attack: what was found from the other side, where it was looked for.
     """
@@ -177,6 +197,7 @@ class Radii:
     tolerance: float | None = None
     seconds: float = 0.0
     attack: Attack | None = None
+    labels: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def clean_accuracy(self) -> float:
