@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types contracts samples bench-local bench-global models ops fuzz clean
+.PHONY: help setup demo test check format lint types contracts samples bench-local bench-global models ops golden fuzz clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ models: $(READY)  ## audit the third-party networks beside the checkout and writ
 
 ops: $(READY)  ## write docs/ops.md from the registry
 	$(BIN)/python -m lipaudit.ops.table
+
+golden: $(READY)  ## write the golden files of the report formats again
+	$(BIN)/python tests/render/golden.py
 
 fuzz: $(READY)  ## audit 10,000 damaged models; see docs/fuzzing.md
 	$(BIN)/python tests/fuzz/campaign.py --count 10000 --seed 0 --budget 3600

@@ -9,7 +9,7 @@ from typing import cast
 
 import typer
 
-from lipaudit.cli.stdout import abandon
+from lipaudit.cli.stdout import abandon, occupy
 from lipaudit.errors import LipauditError
 
 # typer's usage errors, which it does not export by name: the parent of BadParameter in every version of it.
@@ -21,9 +21,11 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code. Nothing but a report is ever printed to stdout."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    occupy()
     try:
         code = _run(given)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # how typer ends where the reader of its help has seen enough
         abandon()
         return 0

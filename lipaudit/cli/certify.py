@@ -79,7 +79,7 @@ def certify(
                 progress=tell,
             ),
         )
-    return publish(with_radii(report), output, wanted, truth)
+    return publish(with_radii(report), output, wanted)
 
 
 def with_radii(report: AuditReport) -> AuditReport:

@@ -13,6 +13,7 @@ from lipaudit.cli.output import publish, targets
 from lipaudit.cli.progress import progress
 from lipaudit.errors import UsageError
 from lipaudit.gate.policy import ModelPolicy
+from lipaudit.render import PER_SAMPLE
 
 
 @expanded
@@ -30,7 +31,7 @@ def gate(
     """
     chosen = _chosen(models or [], machine)
     read = [path for entry in chosen for path in sources(entry, Audit(), machine, entry.inputs, entry.labels)]
-    wanted = targets(output, read)
+    wanted = targets(output, read, data=PER_SAMPLE)
 
     from lipaudit.cli.judging import gate_report, grouped
     from lipaudit.cli.settings import build

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-Format = Literal["text", "json", "markdown"]
+Format = Literal["text", "json", "markdown", "junit", "sarif", "github", "csv", "jsonl"]
 
 ModelArgument = Annotated[
     Path | None,
@@ -36,7 +36,7 @@ class Output:
             "-o",
             "--output-file",
             metavar="FORMAT:PATH",
-            help="Also write a file (repeatable): text, json, markdown; npz of the data; csv of the samples.",
+            help="Also write a file (repeatable): a format of --output-format, or npz of the data.",
         ),
     ] = None
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Nothing on stderr but errors.")] = False

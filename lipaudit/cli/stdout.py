@@ -6,9 +6,16 @@ import io
 import os
 import sys
 
+from lipaudit.errors import UsageError
+
 
 def write(text: str) -> None:
-    """Prints the text. A reader that has seen enough (`| head`) is no error: the exit code still says what we found."""
+    """Prints the text. A reader that has seen enough (`| head`) is no error: the exit code still says what we found.
+
+    Raises UsageError where it cannot be printed: closed, or on a full disk.
+    """
+    if sys.stdout is None:
+        raise UsageError("cannot print the report: standard output is closed")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a bar in an ASCII log is better than no report
     try:
@@ -16,6 +23,20 @@ def write(text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         abandon()
+    except OSError as error:
+        abandon()
+        raise UsageError(f"cannot print the report: {error.strerror or error}") from None
+
+
+def occupy() -> None:
+    """Fills the standard descriptors that were closed: a report's file must not become somebody's standard output."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - as long as we run
 
 
 def abandon() -> None:

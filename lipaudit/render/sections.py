@@ -190,7 +190,7 @@ _RESULTS: dict[str, Style] = {"pass": "good", "fail": "bad", "inconclusive": "wa
 def _rules(report: AuditReport) -> Table:
     rows = []
     for rule in report.rules:
-        sign, measured = _comparison(rule)
+        sign, measured = comparison(rule)
         subject = (Cell(rule.subject, "name"),) if report.parts else ()
         result = Cell(rule.result, _RESULTS[rule.result])
         limit = Cell(f"{sign} {words.plain(rule.limit)}")
@@ -200,8 +200,8 @@ def _rules(report: AuditReport) -> Table:
     return Table("Rules", columns, tuple(rows), frozenset({first}))
 
 
-def _comparison(rule: RuleResult) -> tuple[str, Cell]:
-    """The sign, and the measured value rounded against the rule, so that what is printed agrees with the result."""
+def comparison(rule: RuleResult) -> tuple[str, Cell]:
+    """The sign of a rule, and its measured value rounded against it, so that what is printed agrees with the result."""
     accuracy = rule.id == "clean" or rule.id.startswith("certified@")
     if rule.measured is None:
         return (">=" if accuracy else "<="), Cell("-", "dim")

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from lipaudit.cli.files import check_target, write_whole
+from lipaudit.cli.options import Output
+from lipaudit.cli.output import publish, targets
 from lipaudit.errors import UsageError
+from tests.render.reports import BOUND
 
 
 def test_whole_and_with_the_usual_rights(tmp_path: Path) -> None:
@@ -23,24 +26,6 @@ def test_whole_and_with_the_usual_rights(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["r.json"]
 
 
-@pytest.mark.parametrize("name", ["os.open", "os.fdopen", "os.fsync", "pathlib.Path.replace"])
-def test_a_failure_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    path = tmp_path / "r.json"
-    path.write_bytes(b"old")
-
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(name, fail)
-    with pytest.raises(UsageError, match=r"cannot write .*: No space left on device"):
-        write_whole(path, b"new")
-    monkeypatch.undo()
-    assert path.read_bytes() == b"old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["r.json"]
-
-
 def test_a_link_keeps_its_place(tmp_path: Path) -> None:
     target, link = tmp_path / "real", tmp_path / "link"
     target.write_bytes(b"old")
@@ -48,6 +33,27 @@ def test_a_link_keeps_its_place(tmp_path: Path) -> None:
     write_whole(link, b"new")
     assert link.is_symlink()
     assert target.read_bytes() == b"new"
+
+
+def test_a_link_that_leads_nowhere_or_round_is_an_error(tmp_path: Path) -> None:
+    lost, loop = tmp_path / "lost", tmp_path / "loop"
+    lost.symlink_to(tmp_path / "no" / "folder")
+    loop.symlink_to(loop)
+    for link in (lost, loop):
+        with pytest.raises(UsageError, match="cannot write"):
+            write_whole(link, b"new")
+        assert link.is_symlink()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_link_turned_at_an_input_during_the_audit_is_seen(tmp_path: Path) -> None:
+    model, link = tmp_path / "m.onnx", tmp_path / "r.json"
+    model.write_bytes(b"model")
+    wanted = targets(Output(files=[f"json:{link}"]), [model])
+    link.symlink_to(model)
+    with pytest.raises(UsageError, match="will not overwrite"):
+        publish(BOUND, Output(), wanted)
+    assert model.read_bytes() == b"model"
 
 
 def test_inputs_are_protected_under_every_name(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ import pytest
 from lipaudit.cli import output as module
 from lipaudit.cli import progress as progress_module
 from lipaudit.cli.certify import telling_radii, with_radii
-from lipaudit.cli.data import csv_bytes, npz_bytes
-from lipaudit.cli.options import Output
-from lipaudit.cli.output import exit_code, publish
+from lipaudit.cli.data import npz_bytes
+from lipaudit.cli.options import Format, Output
+from lipaudit.cli.output import exit_code, publish, targets
 from lipaudit.cli.progress import progress
 from lipaudit.errors import UsageError
+from lipaudit.render import FORMATS, PER_SAMPLE
 from lipaudit.report.finding import Finding
 from lipaudit.report.report import AuditReport, Radii
 from tests.render.reports import BOUND, CERTIFY, GATE, GROUP, INFINITE, LOCAL, REFUSED
@@ -102,23 +104,28 @@ def test_an_ascii_stream_gets_the_whole_report(monkeypatch: pytest.MonkeyPatch) 
     assert b"\\u2588" in raw.getvalue()
 
 
-def test_data_of_samples() -> None:
-    lines = csv_bytes(LOCAL, None).decode().splitlines()
-    assert lines[:2] == ["index,norm", "0,1.0"]
-    assert len(lines) == 102
-    labels = np.arange(100).reshape(-1, 1)
-    lines = csv_bytes(CERTIFY, labels).decode().splitlines()
-    assert lines[0] == "index,label,radius,correct"
-    assert lines[1] == "0,0,0.0,0"
-    assert lines[-1] == "99,99,1.0,1"
-    assert csv_bytes(CERTIFY, None).decode().startswith("index,radius,correct\n")
-    with pytest.raises(UsageError):
-        csv_bytes(BOUND, None)
+def test_arrays_of_samples() -> None:
     assert LOCAL.samples is not None
     kept = replace(LOCAL, samples=replace(LOCAL.samples, directions=np.ones((101, 1, 64))))
-    with np.load(io.BytesIO(npz_bytes(kept, None))) as arrays:
+    content = npz_bytes(kept)
+    assert content is not None
+    with np.load(io.BytesIO(content)) as arrays:
         assert set(arrays) == {"norm", "direction"}
         assert np.array_equal(arrays["norm"], LOCAL.samples.values)
+    assert npz_bytes(REFUSED) is None
+
+
+def test_formats_of_samples_are_refused_where_there_are_none() -> None:
+    for kind in PER_SAMPLE:
+        with pytest.raises(UsageError, match="one row a sample"):
+            targets(Output(output_format=kind), [])  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="is not FORMAT:PATH"):
+            targets(Output(files=[f"{kind}:x"]), [])
+    assert targets(Output(output_format="csv"), [], data=PER_SAMPLE) == []
+
+
+def test_every_format_is_an_option() -> None:
+    assert get_args(Format) == tuple(FORMATS)
 
 
 def test_telling_radii() -> None:

@@ -190,10 +190,10 @@ def test_markdown_first_and_last() -> None:
 
 
 def test_the_registry_knows_every_format() -> None:
-    assert set(reporters()) == {"text", "json", "markdown"}
     for name, reporter in reporters().items():
         assert reporter.name == name
-        assert reporter().render(BOUND).endswith("\n")
+        assert reporter.__doc__
+        assert reporter().render(LOCAL).endswith("\n")
 
 
 def test_an_attack_is_an_upper_end() -> None:

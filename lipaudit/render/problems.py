@@ -1,0 +1,83 @@
+"""What stands in the way of a clean exit, for the formats that other tools read: JUnit, SARIF, GitHub annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+from lipaudit.render import words
+from lipaudit.render.sections import comparison
+from lipaudit.report.finding import CODES, Severity
+from lipaudit.report.report import AuditReport, RuleResult
+
+OVER, NOT_PROVEN = "LIP201", "LIP202"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A finding about one model. path: of the model; subject: a node, a rule, a file, or empty."""
+
+    code: str
+    severity: Severity
+    path: str
+    subject: str
+    message: str
+
+    @property
+    def title(self) -> str:
+        """The code with its name."""
+        return f"{self.code} {CODES[self.code].title}"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return CODES[self.code].remedy
+
+
+def problems(report: AuditReport) -> list[Problem]:
+    """Every finding and every rule that is not kept, errors first.
+
+    One of severity "error" is among them exactly where the exit code is not 0. So a tool that reads only these cannot
+    take an audit without a number, or a gate that does not pass, for a success.
+    """
+    found = [problem for part in report.parts or (report,) for problem in _of(part)]
+    if _unsettled(report) and all(problem.severity != "error" for problem in found):
+        found.append(_nothing_proven(report))
+    order = {"error": 0, "warning": 1, "note": 2}
+    return sorted(found, key=lambda problem: order[problem.severity])
+
+
+def _of(report: AuditReport) -> Iterator[Problem]:
+    path = report.model.path
+    for finding in report.findings:
+        subject = " ".join(part for part in (finding.op, finding.subject) if part and part != path)
+        yield Problem(finding.code, finding.kind.severity, path, subject, finding.message)
+    told = {finding.subject for finding in report.findings}
+    for rule in report.rules if not report.parts else ():
+        if rule.result != "pass" and rule.id not in told:
+            code = OVER if rule.result == "fail" else NOT_PROVEN
+            yield Problem(code, "error", path, rule.id, held(rule))
+
+
+def _unsettled(report: AuditReport) -> bool:
+    """Whether the exit code is not 0, apart from what findings of severity "error" say."""
+    if report.command == "gate":
+        return report.verdict != "pass"
+    upper = None if report.upper is None else report.upper.bound
+    return report.command in ("bound", "certify") and (upper is None or not upper.finite)
+
+
+def _nothing_proven(report: AuditReport) -> Problem:
+    said = f"the verdict is {report.verdict or 'missing'}" if report.command == "gate" else words.headlines(report)[0]
+    return Problem(NOT_PROVEN, "error", report.model.path, "", said)
+
+
+def held(rule: RuleResult) -> str:
+    """What a rule says, with its measured value: "7.322 is not <= 7"."""
+    sign, measured = comparison(rule)
+    limit = f"{sign} {words.plain(rule.limit)}"
+    said = {"pass": f"{measured.text} {limit}", "fail": f"{measured.text} is not {limit}"}
+    detail = f": {rule.detail}" if rule.detail else ""
+    return said.get(rule.result, f"not proven to be {limit}") + detail
