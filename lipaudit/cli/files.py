@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterable
@@ -31,6 +32,8 @@ def write_whole(path: Path, content: bytes) -> None:
     hidden: str | None = None
     try:
         target = os.path.realpath(path)
+        if os.path.islink(target):  # noqa: PTH114
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         hidden = os.path.join(os.path.dirname(target), f".lipaudit-{secrets.token_hex(8)}")  # noqa: PTH118, PTH120
         descriptor = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
