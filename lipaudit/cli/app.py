@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lipaudit.cli.baseline import baseline
 from lipaudit.cli.bound import bound
 from lipaudit.cli.certify import certify
 from lipaudit.cli.check import check
@@ -44,5 +45,6 @@ def _root(
     return
 
 
+app.add_typer(baseline, name="baseline")
 for _command in (bound, local, certify, gate, check, explain):
     app.command()(_command)

@@ -31,7 +31,9 @@ def _one(word: str) -> str:
     code, term = CODES.get(word.upper()), GLOSSARY.get(word.lower())
     if code is not None:
         said = f"{code.code} {code.title} ({code.severity})"
-        return f"{said}\n\n{_wrapped(code.meaning)}\n\nWhat to do: {code.remedy}"
+        what = [_wrapped(f"What: {code.meaning}"), _wrapped(f"Why: {code.why}"), _wrapped(f"What to do: {code.remedy}")]
+        example = textwrap.indent(code.example, "    ")
+        return "\n\n".join([said, *what, f"Example:\n\n{example}"])
     if term is not None:
         return f"{word.lower()}\n\n{_wrapped(term)}"
     close = get_close_matches(word.lower(), [*map(str.lower, CODES), *GLOSSARY], n=1)

@@ -109,7 +109,7 @@ def exit_code(report: AuditReport) -> int:
         return InternalError.exit_code
     if report.command == "gate":
         return {"pass": 0, "fail": 1}.get(report.verdict or "", 3)
-    if any(finding.kind.severity == "error" for finding in report.findings):
+    if any(finding.severity == "error" for finding in report.findings):
         return 3
     bound = None if report.upper is None else report.upper.bound
     if report.command in ("bound", "certify") and (bound is None or not bound.finite):

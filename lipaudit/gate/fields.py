@@ -6,6 +6,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
+from datetime import date, datetime
 from typing import TypeGuard, final
 
 from lipaudit.errors import UsageError
@@ -78,10 +79,21 @@ class Fields:
         value = self._content.get(key)
         if value is None:
             return None
-        span = f"a finite number of at least {low:g}" if high == math.inf else f"a number from {low:g} to {high:g}"
         if not is_number(value) or not low <= float(value) <= high:
-            raise self.wrong(key, span)
+            raise self.wrong(key, self.span(low, high))
         return float(value)
+
+    @staticmethod
+    def span(low: float, high: float) -> str:
+        """The words for a number in [low, high]."""
+        return f"a finite number of at least {low:g}" if high == math.inf else f"a number from {low:g} to {high:g}"
+
+    def day(self, key: str) -> date | None:
+        """A TOML date, without a time."""
+        value = self._content.get(key)
+        if value is not None and (not isinstance(value, date) or isinstance(value, datetime)):
+            raise self.wrong(key, "a date such as 2027-01-31, without quotes")
+        return value
 
     def table(self, key: str) -> Mapping[str, object]:
         """A table, empty where the key is missing."""

@@ -1,7 +1,8 @@
-"""The limits of a policy: what each rule requires, as numbers."""
+"""The limits of a policy: what each rule requires, as numbers or relative to what a baseline records."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
@@ -11,23 +12,35 @@ from lipaudit.gate.fields import Fields
 
 QUANTILES = {"median": 0.5, "p95": 0.95, "max": 1.0}
 _KEYS = ("upper", "ratio", "layer", "layers", "local", "certified")
+_RELATIVE = '"baseline" or {baseline = 1.05}'
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """A limit of `factor` times the value that the baseline records for the same rule."""
+
+    factor: float
+
+
+Limit = float | Relative
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is required; None and empty: nothing. layers: (node or pattern, limit), in the order of the file.
+    """What is required; None and empty: nothing. layers: (node or pattern, limit or None: off), in the file's order.
 
     certified: (radius, accuracy) pairs. local: limits of numeric quantiles, by name.
     """
 
-    upper: float | None = None
-    ratio: float | None = None
-    layer: float | None = None
-    layers: tuple[tuple[str, float], ...] = ()
-    local: tuple[tuple[str, float], ...] = ()
-    certified: tuple[tuple[float, float], ...] = ()
-    clean_accuracy: float | None = None
+    upper: Limit | None = None
+    ratio: Limit | None = None
+    layer: Limit | None = None
+    layers: tuple[tuple[str, Limit | None], ...] = ()
+    local: tuple[tuple[str, Limit], ...] = ()
+    certified: tuple[tuple[float, Limit], ...] = ()
+    clean_accuracy: Limit | None = None
 
     @property
     def empty(self) -> bool:
@@ -43,6 +56,13 @@ class Limits:
         """Whether a rule needs certified radii."""
         return bool(self.certified) or self.clean_accuracy is not None
 
+    @property
+    def relative(self) -> bool:
+        """Whether a limit needs a baseline."""
+        several = (*self.layers, *self.local, *self.certified)
+        single = (self.upper, self.ratio, self.layer, self.clean_accuracy)
+        return any(isinstance(x, Relative) for x in (*single, *(limit for _, limit in several)))
+
 
 def parse_limits(content: Mapping[str, object], where: str) -> Limits:
     """The [limits] table. Raises UsageError for an unknown key, a wrong value, or a table that asks for nothing."""
@@ -53,22 +73,45 @@ def parse_limits(content: Mapping[str, object], where: str) -> Limits:
     layers = fields.table("layers")
     per_layer = Fields(layers, f"{where}, layers", layers)
     local = Fields(fields.table("local"), f"{where}, local", QUANTILES)
-    certified, clean = [], []
+    certified: list[tuple[float, Limit]] = []
+    clean: list[Limit] = []
     for table in fields.tables("certified"):
-        entry = Fields(table, f"{where}, certified", ("radius", "accuracy", "clean_accuracy"))
-        radius, accuracy = entry.number("radius"), entry.number("accuracy", 0.0, 1.0)
+        place = f"{where}, certified"
+        entry = Fields(table, place, ("radius", "accuracy", "clean_accuracy"))
+        radius, accuracy = entry.number("radius"), _limit(entry, "accuracy", place, 0.0, 1.0)
         if (radius is None) != (accuracy is None):
-            raise UsageError(f"{where}, certified: radius and accuracy belong together")
+            raise UsageError(f"{place}: radius and accuracy belong together")
         if radius is not None and accuracy is not None:
             certified.append((radius, accuracy))
-        if (share := entry.number("clean_accuracy", 0.0, 1.0)) is not None:
+        if (share := _limit(entry, "clean_accuracy", place, 0.0, 1.0)) is not None:
             clean.append(share)
+    if len(clean) > 1:
+        raise UsageError(f"{where}, certified: clean_accuracy is given {len(clean)} times")
     return Limits(
-        upper=fields.number("upper"),
-        ratio=fields.number("ratio", 1.0),
-        layer=fields.number("layer"),
-        layers=tuple((name, limit) for name in layers if (limit := per_layer.number(name)) is not None),
-        local=tuple((name, limit) for name in QUANTILES if (limit := local.number(name)) is not None),
+        upper=_limit(fields, "upper", where),
+        ratio=_limit(fields, "ratio", where, 1.0),
+        layer=_limit(fields, "layer", where),
+        layers=tuple((name, _layer_limit(per_layer, name, f"{where}, layers")) for name in layers),
+        local=tuple((name, at) for name in QUANTILES if (at := _limit(local, name, f"{where}, local")) is not None),
         certified=tuple(certified),
-        clean_accuracy=max(clean, default=None),
+        clean_accuracy=clean[0] if clean else None,
     )
+
+
+def _limit(fields: Fields, key: str, where: str, low: float = 0.0, high: float = math.inf) -> Limit | None:
+    """A number in [low, high], or a factor of the baseline's value."""
+    value = fields.raw(key)
+    if value == "baseline":
+        return Relative(1.0)
+    if isinstance(value, dict):
+        factor = Fields(value, f"{where}, {key}", ("baseline",)).number("baseline")
+        if factor is None or factor <= 0.0:
+            raise fields.wrong(key, f"a number, {_RELATIVE} with a positive factor")
+        return Relative(factor)
+    if isinstance(value, str):
+        raise fields.wrong(key, f"{fields.span(low, high)}, or {_RELATIVE}")
+    return fields.number(key, low, high)
+
+
+def _layer_limit(fields: Fields, name: str, where: str) -> Limit | None:
+    return None if fields.raw(name) == "off" else _limit(fields, name, where)

@@ -3,10 +3,13 @@
 model = "model.onnx"            norm = "l2"             domain = [0, 1] or "box.npz"
 preprocess = "none" | {scale = 255} | {mean = [...], std = [...]}
 inputs = "val.npz:x"            labels = "val.npz:y"
-[limits]                        upper, ratio, layer
-[limits.layers]                 "node or pattern" = 3.0
+baseline = "lipaudit-baseline.toml"
+[limits]                        upper, ratio, layer: a number, "baseline" or {baseline = 1.05}
+[limits.layers]                 "node, pattern or op:Gemm" = 3.0 or "off"
 [limits.local]                  median, p95, max
 [limits.certified]              radius with accuracy, clean_accuracy (or a list of such tables)
+[rules]                         ratio = "off", "warn" or "error"; by name or by code
+[[waivers]]                     rule, reason, expires, and a model where it is of one only
 [[models]]                      any of these keys again, for one model each
 """
 
@@ -20,11 +23,18 @@ from typing import final
 
 from lipaudit.errors import UsageError
 from lipaudit.gate.fields import Fields, duration, is_number
+from lipaudit.gate.levels import Setting, parse_levels
 from lipaudit.gate.limits import Limits, parse_limits
+from lipaudit.gate.waivers import parse_waivers
+from lipaudit.report.rule import Waiver
+
+BASELINE = "lipaudit-baseline.toml"
+"""The baseline's name where the configuration gives none."""
 
 NORMS = ("l1", "l2", "linf")
 _MODEL = ("model", "norm", "domain", "preprocess", "inputs", "labels", "tolerance", "output", "shape", "method")
-_KEYS = (*_MODEL, "budget", "seed", "limits")
+KEYS = (*_MODEL, "budget", "seed", "baseline", "limits", "rules", "waivers")
+"""Every key of the top level and of a [[models]] entry."""
 
 
 @final
@@ -54,7 +64,10 @@ class ModelPolicy:
     methods: tuple[str, ...] = ()
     budget: float | None = None
     seed: int | None = None
+    baseline: Path | None = None
     limits: Limits = field(default_factory=Limits)
+    levels: Mapping[str, Setting] = field(default_factory=dict)
+    waivers: tuple[Waiver, ...] = ()
 
 
 @final
@@ -72,7 +85,7 @@ def parse_policy(content: Mapping[str, object], folder: Path, source: str) -> Po
 
     A [[models]] entry takes every key it does not give from the top level; its `limits` replace the top level's whole.
     """
-    top = Fields(content, source, (*_KEYS, "models"))
+    top = Fields(content, source, (*KEYS, "models"))
     base = _model({key: value for key, value in content.items() if key != "models"}, folder, source)
     entries = top.tables("models") if top.has("models") else ()
     if entries and base.model is not None:
@@ -91,8 +104,11 @@ def parse_policy(content: Mapping[str, object], folder: Path, source: str) -> Po
 
 
 def _model(content: Mapping[str, object], folder: Path, where: str) -> ModelPolicy:
-    fields = Fields(content, where, _KEYS)
-    model = fields.text("model")
+    fields = Fields(content, where, KEYS)
+    model, baseline = fields.text("model"), fields.text("baseline")
+    limits = parse_limits(fields.table("limits"), f"{where}, [limits]")
+    if limits.relative and baseline is None:
+        raise UsageError(f'{where}: a limit is relative to a baseline; say which file: baseline = "{BASELINE}"')
     return ModelPolicy(
         model=None if model is None else folder / model,
         norm=fields.choice("norm", NORMS),
@@ -106,7 +122,10 @@ def _model(content: Mapping[str, object], folder: Path, where: str) -> ModelPoli
         methods=_methods(fields),
         budget=_budget(fields),
         seed=fields.whole("seed"),
-        limits=parse_limits(fields.table("limits"), f"{where}, [limits]"),
+        baseline=None if baseline is None else folder / baseline,
+        limits=limits,
+        levels=parse_levels(fields.table("rules"), f"{where}, [rules]"),
+        waivers=parse_waivers(fields.tables("waivers"), f"{where}, waivers"),
     )
 
 

@@ -1,78 +1,88 @@
 """The verdict: each rule held against what was proven. A rule passes only by a finite number within its limit.
 
-Every comparison is written `value <= limit`, which is false for NaN. Whatever is missing (a number, a proof, data, a
-unit) is "inconclusive": the gate does not pass on what it does not know.
+Whatever is missing (a number, a proof, data, a unit, a record) is "inconclusive": the gate does not pass on what it
+does not know, at no level and with no waiver.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Literal
 
-import numpy as np
-
-from lipaudit.gate.limits import QUANTILES, Limits
+from lipaudit.gate.levels import level_of
+from lipaudit.gate.limits import Relative
 from lipaudit.gate.policy import ModelPolicy
-from lipaudit.report.report import AuditReport, Layer, RuleResult
-
-NOT_PROVEN = "LIP202"
-"""The one error that speaks only of the audit it is in: the other audits of the model still count."""
+from lipaudit.gate.ratchet import Record, unrecorded
+from lipaudit.gate.rules import NOT_PROVEN, Rule, rules_of
+from lipaudit.gate.waivers import excused
+from lipaudit.report.report import AuditReport
+from lipaudit.report.rule import Level, Result, RuleResult
 
 Verdict = Literal["pass", "fail", "inconclusive"]
-Reading = tuple[float | None, str]
-"""A measured value, or None, and a word on it: why there is none, or of what kind it is."""
 
 
-def judge(policy: ModelPolicy, reports: Sequence[AuditReport]) -> tuple[tuple[RuleResult, ...], Verdict]:
+def judge(
+    policy: ModelPolicy, reports: Sequence[AuditReport], record: Record | None = None, today: date | None = None
+) -> tuple[tuple[RuleResult, ...], Verdict]:
     """Every rule of the policy with its result, and the verdict over them.
 
-    reports: the audits of this one model (bound, local, certify), as far as they were made.
+    reports: the audits of this one model (bound, local, certify), as far as they were made. record: the model's in the
+    baseline, held against these very audits. today: for waivers (default: the day it is, in UTC).
     """
     subject = str(policy.model) if policy.model is not None else next((r.model.path for r in reports), "")
-    rules = [*_bracket_rules(policy.limits, reports), *_layer_rules(policy.limits, reports)]
-    rules += [*_local_rules(policy, reports), *_certified_rules(policy, reports)]
-    blocked = _blocked(policy, reports)
-    results = tuple(_result(subject, rule, blocked) for rule in rules)
-    return results, verdict_of(results)
+    blocked, results = _blocked(policy, reports), list[RuleResult]()
+    for rule in rules_of(policy, reports):
+        if (level := level_of(rule.code, policy.levels)) != "off":
+            results.append(_result(subject, rule, level, blocked, record))
+    setting = level_of("LIP011", policy.levels)
+    if setting != "off" and not blocked and record is not None:
+        results += unrecorded(results, setting)
+    judged = excused(results, policy.waivers, today or datetime.now(UTC).date())
+    return judged, verdict_of(judged)
 
 
 def verdict_of(rules: Iterable[RuleResult]) -> Verdict:
-    """fail where a rule failed, else inconclusive where one is (or there is none at all), else pass."""
-    results = {rule.result for rule in rules}
-    if "fail" in results:
+    """fail where a rule failed that decides, else inconclusive where one is (or there is none at all), else pass."""
+    rules = list(rules)
+    if any(rule.result == "fail" and rule.decides for rule in rules):
         return "fail"
-    return "pass" if results == {"pass"} else "inconclusive"
+    return "inconclusive" if not rules or any(rule.result == "inconclusive" for rule in rules) else "pass"
 
 
-_Rule = tuple[str, float, Reading, Callable[[float, float], bool]]
-
-
-def _at_most(value: float, limit: float) -> bool:
-    return math.isfinite(value) and value <= limit
-
-
-def _at_least(value: float, limit: float) -> bool:
-    return math.isfinite(value) and value >= limit
-
-
-def _result(subject: str, rule: _Rule, blocked: str) -> RuleResult:
-    name, limit, (value, detail), holds = rule
+def _result(subject: str, rule: Rule, level: Level, blocked: str, record: Record | None) -> RuleResult:
+    value, detail = rule.reading
     if value is not None and not math.isfinite(value):
         value, detail = None, detail or "the value is not finite"
-    if blocked:
-        return RuleResult(name, subject, value, limit, "inconclusive", blocked)
-    if value is None:
-        return RuleResult(name, subject, None, limit, "inconclusive", detail)
-    return RuleResult(name, subject, value, limit, "pass" if holds(value, limit) else "fail", detail)
+    limit, recorded, why = _resolved(rule, record)
+    result: Result
+    if blocked or value is None or limit is None:
+        result, detail = "inconclusive", blocked or (detail if value is None else why)
+    else:
+        result = "pass" if rule.holds(value, limit) else "fail"
+    return RuleResult(rule.id, subject, value, limit, result, detail, rule.code, rule.sign, level, recorded)
+
+
+def _resolved(rule: Rule, record: Record | None) -> tuple[float | None, float | None, str]:
+    """The limit as a number, the baseline's value where it is relative to it, and why there is none."""
+    if not isinstance(rule.limit, Relative):
+        return rule.limit, None, ""
+    if record is None:
+        return None, None, "LIP012 there is no baseline yet: run lipaudit baseline write"
+    recorded, why = record.value(rule.id)
+    if recorded is None:
+        return None, None, why
+    # In decimals, as a person would multiply the two numbers of the two files.
+    return float(Decimal(repr(rule.limit.factor)) * Decimal(repr(recorded))), recorded, ""
 
 
 def _blocked(policy: ModelPolicy, reports: Sequence[AuditReport]) -> str:
     """Why no rule about this model can be judged; empty where they can."""
     for report in reports:
         for finding in report.findings:
-            if finding.kind.severity == "error" and finding.code != NOT_PROVEN:
+            if finding.severity == "error" and finding.code != NOT_PROVEN:
                 return f"{finding.code} {finding.kind.title}"
         parity = report.model.parity
         if parity is None or not parity.max_abs_difference <= parity.tolerance:
@@ -88,103 +98,3 @@ def _contradicted(report: AuditReport) -> bool:
     if report.lower is None or report.upper is None or report.upper.bound is None:
         return False
     return not report.lower.bound.value <= report.upper.bound.value
-
-
-def _made(command: str, reports: Sequence[AuditReport]) -> AuditReport | None:
-    return next((report for report in reports if report.command == command), None)
-
-
-def _unproven(report: AuditReport | None, otherwise: str) -> str:
-    """Why a report has no number: what it says itself (LIP202), or `otherwise`."""
-    findings = () if report is None else report.findings
-    return next((finding.message for finding in findings if finding.code == NOT_PROVEN), otherwise)
-
-
-def _bracket_rules(limits: Limits, reports: Sequence[AuditReport]) -> list[_Rule]:
-    report = _made("bound", reports)
-    rules: list[_Rule] = []
-    if limits.upper is not None:
-        rules.append(("global", limits.upper, _global(report, limits.upper), _at_most))
-    if limits.ratio is not None:
-        value = None if report is None else report.ratio
-        rules.append(("ratio", limits.ratio, (value, "" if value is not None else "there is no bracket"), _at_most))
-    return rules
-
-
-def _global(report: AuditReport | None, limit: float) -> Reading:
-    """The certified upper bound; where there is none, an attained value that is over the limit settles it too."""
-    if report is None:
-        return None, "no bound was computed"
-    if report.upper is not None and report.upper.bound is not None and report.upper.bound.finite:
-        return report.upper.bound.value, ""
-    if report.lower is not None and report.lower.bound.value > limit:
-        return report.lower.bound.value, "attained: the constant is at least this"
-    return None, "no finite upper bound was proven"
-
-
-def _layer_rules(limits: Limits, reports: Sequence[AuditReport]) -> list[_Rule]:
-    report = _made("bound", reports)
-    layers = () if report is None else report.layers
-    rules: list[_Rule] = []
-    for layer in layers:
-        limit = _layer_limit(limits, layer)
-        if limit is not None:
-            reading = (layer.gain.value, "" if layer.gain.finite else "the layer has no finite gain")
-            rules.append((f"layer:{layer.node}", limit, reading, _at_most))
-    for pattern, limit in limits.layers:
-        if not any(_matches(pattern, layer) for layer in layers):
-            rules.append((f"layer:{pattern}", limit, (None, "no layer of the model has this name"), _at_most))
-    if limits.layer is not None and not layers:
-        rules.append(("layer", limits.layer, (None, "no layer gains were computed"), _at_most))
-    return rules
-
-
-def _layer_limit(limits: Limits, layer: Layer) -> float | None:
-    """The limit of a layer: of its exact name, else of the first pattern that matches, else of every layer."""
-    for name, limit in limits.layers:
-        if name in (layer.node, *layer.nodes):
-            return limit
-    matching = (limit for pattern, limit in limits.layers if _matches(pattern, layer))
-    return next(matching, limits.layer)
-
-
-def _matches(pattern: str, layer: Layer) -> bool:
-    return any(name == pattern or fnmatchcase(name, pattern) for name in (layer.node, *layer.nodes))
-
-
-def _local_rules(policy: ModelPolicy, reports: Sequence[AuditReport]) -> list[_Rule]:
-    report = _made("local", reports)
-    samples = None if report is None else report.samples
-    unproven = _unproven(report, "nothing was measured")
-    rules: list[_Rule] = []
-    for name, limit in policy.limits.local:
-        reading: Reading = (None, "the policy gives no inputs" if policy.inputs is None else unproven)
-        if samples is not None and len(samples.values) == 0:
-            reading = (None, "there are no samples")
-        elif samples is not None and not np.all(np.isfinite(samples.values)):
-            reading = (None, "a sample has no finite norm")
-        elif samples is not None:
-            count = len(samples.values)
-            reading = (samples.quantile(QUANTILES[name]), f"numeric, of {count} sample{'s' * (count != 1)}")
-        rules.append((f"local.{name}", limit, reading, _at_most))
-    return rules
-
-
-def _certified_rules(policy: ModelPolicy, reports: Sequence[AuditReport]) -> list[_Rule]:
-    report = _made("certify", reports)
-    radii = None if report is None else report.radii
-    rules: list[_Rule] = []
-    missing = _unproven(report, "nothing was certified")
-    if policy.inputs is None or (policy.labels is None and policy.tolerance is None):
-        missing = "the policy gives no inputs" if policy.inputs is None else "the policy gives no labels"
-    elif radii is not None and (len(radii.values) == 0 or bool(np.any(np.isnan(radii.values)))):
-        missing, radii = "there are no samples" if len(radii.values) == 0 else "a radius is not a number", None
-    for radius, accuracy in policy.limits.certified:
-        reading: Reading = (None, missing) if radii is None else (radii.accuracy_at(radius), "")
-        rules.append((f"certified@{repr(radius).removesuffix('.0')}", accuracy, reading, _at_least))
-    if policy.limits.clean_accuracy is not None:
-        reading = (None, missing) if radii is None else (radii.clean_accuracy, "")
-        if radii is not None and radii.tolerance is not None:
-            reading = (None, "a regression has no accuracy")
-        rules.append(("clean", policy.limits.clean_accuracy, reading, _at_least))
-    return rules

@@ -7,8 +7,10 @@ from typing import ClassVar, final
 
 from lipaudit.render.base import Reporter
 from lipaudit.render.wire import Json, bound_json, model_json, number, problem_json, radii_json, samples_json
+from lipaudit.report.baseline import Change, Comparison
 from lipaudit.report.finding import Finding
-from lipaudit.report.report import AuditReport, Layer, Method, RuleResult
+from lipaudit.report.report import AuditReport, Layer, Method
+from lipaudit.report.rule import RuleResult, Waiver
 
 SCHEMA_VERSION = "1"
 
@@ -49,6 +51,8 @@ def document(report: AuditReport) -> Json:
         content |= radii_json(report.radii, report.certified_at)
     if report.command == "gate":
         content["rules"] = [_rule(rule) for rule in report.rules]
+    if report.baseline is not None:
+        content["baseline"] = _comparison(report.baseline)
     content["findings"] = [_finding(finding) for finding in report.findings]
     content["verdict"] = report.verdict
     content["assumptions"] = list(report.assumptions)
@@ -88,9 +92,39 @@ def _rule(rule: RuleResult) -> Json:
         "id": rule.id,
         "subject": rule.subject,
         "measured": None if rule.measured is None else number(rule.measured),
-        "limit": number(rule.limit),
+        "limit": None if rule.limit is None else number(rule.limit),
         "result": rule.result,
         "detail": rule.detail,
+        "code": rule.code,
+        "sign": rule.sign,
+        "level": rule.level,
+        "recorded": None if rule.recorded is None else number(rule.recorded),
+        "waiver": None if rule.waiver is None else _waiver(rule.waiver),
+    }
+
+
+def _waiver(waiver: Waiver) -> Json:
+    return {"rule": waiver.rule, "model": waiver.model, "reason": waiver.reason, "expires": waiver.expires}
+
+
+def _comparison(comparison: Comparison) -> Json:
+    return {
+        "source": comparison.source,
+        "model": comparison.model,
+        "sha256": comparison.sha256,
+        "recorded": comparison.recorded,
+        "same_model": comparison.same_model,
+        "differences": list(comparison.differences),
+        "changes": [_change(change) for change in comparison.changes],
+    }
+
+
+def _change(change: Change) -> Json:
+    return {
+        "id": change.id,
+        "recorded": None if change.recorded is None else number(change.recorded),
+        "measured": None if change.measured is None else number(change.measured),
+        "trend": change.trend,
     }
 
 
@@ -98,7 +132,7 @@ def _finding(finding: Finding) -> Json:
     kind = finding.kind
     return {
         "code": finding.code,
-        "severity": kind.severity,
+        "severity": finding.severity,
         "subject": finding.subject,
         "op": finding.op,
         "message": finding.message,

@@ -8,9 +8,10 @@ from xml.etree import ElementTree
 
 from lipaudit.render import words
 from lipaudit.render.base import Reporter
-from lipaudit.render.problems import NOT_PROVEN, OVER, Problem, held, problems
+from lipaudit.render.problems import NOT_PROVEN, Problem, held, problems
 from lipaudit.render.safe import safe
-from lipaudit.report.report import AuditReport, RuleResult
+from lipaudit.report.report import AuditReport
+from lipaudit.report.rule import RuleResult
 
 _LONGEST = 2000
 
@@ -18,6 +19,8 @@ _LONGEST = 2000
 @final
 class JunitReporter(Reporter):
     """XML in ASCII. A rule that failed is a failure, one that is inconclusive an error: neither is ever a pass.
+
+    A failure that does not decide (at the level warn, or waived) is told in its case's output.
 
     What keeps the audit from a number is an error of the case "audit", which every suite has. There is no time stamp:
     the same report is the same file.
@@ -65,10 +68,10 @@ def _audit(report: AuditReport, told: Iterable[Problem]) -> ElementTree.Element:
 def _rule(rule: RuleResult) -> ElementTree.Element:
     case = ElementTree.Element("testcase", {"classname": "lipaudit", "name": safe(rule.id, 400), "time": "0"})
     said = safe(held(rule), _LONGEST)
-    if rule.result == "pass":
+    if rule.result == "pass" or (rule.result == "fail" and not rule.decides):
         ElementTree.SubElement(case, "system-out").text = said
     else:
-        kind, code = ("failure", OVER) if rule.result == "fail" else ("error", NOT_PROVEN)
+        kind, code = ("failure", rule.code) if rule.result == "fail" else ("error", NOT_PROVEN)
         ElementTree.SubElement(case, kind, {"type": code, "message": said}).text = said
     return case
 

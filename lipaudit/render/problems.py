@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import final
 
 from lipaudit.render import words
-from lipaudit.render.sections import comparison
-from lipaudit.report.finding import CODES, Severity
-from lipaudit.report.report import AuditReport, RuleResult
+from lipaudit.render.sections import comparison, rule_note
+from lipaudit.report.codes import Severity
+from lipaudit.report.finding import CODES
+from lipaudit.report.report import AuditReport
+from lipaudit.report.rule import RuleResult
 
-OVER, NOT_PROVEN = "LIP201", "LIP202"
+NOT_PROVEN = "LIP202"
 
 
 @final
@@ -53,12 +55,13 @@ def _of(report: AuditReport) -> Iterator[Problem]:
     path = report.model.path
     for finding in report.findings:
         subject = " ".join(part for part in (finding.op, finding.subject) if part and part != path)
-        yield Problem(finding.code, finding.kind.severity, path, subject, finding.message)
+        yield Problem(finding.code, finding.severity, path, subject, finding.message)
     told = {finding.subject for finding in report.findings}
     for rule in report.rules if not report.parts else ():
         if rule.result != "pass" and rule.id not in told:
-            code = OVER if rule.result == "fail" else NOT_PROVEN
-            yield Problem(code, "error", path, rule.id, held(rule))
+            failed = rule.result == "fail"
+            severity: Severity = "warning" if failed and not rule.decides else "error"
+            yield Problem(rule.code if failed else NOT_PROVEN, severity, path, rule.id, held(rule))
 
 
 def _unsettled(report: AuditReport) -> bool:
@@ -76,8 +79,7 @@ def _nothing_proven(report: AuditReport) -> Problem:
 
 def held(rule: RuleResult) -> str:
     """What a rule says, with its measured value: "7.322 is not <= 7"."""
-    sign, measured = comparison(rule)
-    limit = f"{sign} {words.plain(rule.limit)}"
+    limit, measured = comparison(rule)
     said = {"pass": f"{measured.text} {limit}", "fail": f"{measured.text} is not {limit}"}
-    detail = f": {rule.detail}" if rule.detail else ""
+    detail = f": {why}" if (why := rule_note(rule)) else ""
     return said.get(rule.result, f"not proven to be {limit}") + detail

@@ -9,7 +9,10 @@ from typing import Literal, final
 import numpy as np
 
 from lipaudit.render import numbers, words
-from lipaudit.report.report import Attack, AuditReport, Layer, Method, Radii, RuleResult
+from lipaudit.render.safe import safe
+from lipaudit.report.baseline import Comparison
+from lipaudit.report.report import Attack, AuditReport, Layer, Method, Radii
+from lipaudit.report.rule import RuleResult
 
 Style = Literal["plain", "name", "good", "bad", "warn", "dim", "strong"]
 
@@ -46,6 +49,8 @@ def tables(report: AuditReport, verbose: bool) -> list[Table]:
         found.append(_samples(report))
     if report.radii is not None:
         found.append(_radii(report, report.radii))
+    if report.baseline is not None:
+        found.append(_baseline(report.baseline))
     if report.rules:
         found.append(_rules(report))
     return [table for table in found if table.rows]
@@ -190,21 +195,60 @@ _RESULTS: dict[str, Style] = {"pass": "good", "fail": "bad", "inconclusive": "wa
 def _rules(report: AuditReport) -> Table:
     rows = []
     for rule in report.rules:
-        sign, measured = comparison(rule)
         subject = (Cell(rule.subject, "name"),) if report.parts else ()
-        result = Cell(rule.result, _RESULTS[rule.result])
-        limit = Cell(f"{sign} {words.plain(rule.limit)}")
-        rows.append((Cell(rule.id, "name"), *subject, measured, limit, result, Cell(rule.detail, "name")))
+        limit, measured = comparison(rule)
+        last = (Cell(limit), _result(rule), Cell(rule_note(rule), "name"))
+        rows.append((Cell(rule.id, "name"), *subject, measured, *last))
     columns = ("rule", *(("model",) if report.parts else ()), "measured", "limit", "result", "why")
     first = 2 if report.parts else 1
     return Table("Rules", columns, tuple(rows), frozenset({first}))
 
 
 def comparison(rule: RuleResult) -> tuple[str, Cell]:
-    """The sign of a rule, and its measured value rounded against it, so that what is printed agrees with the result."""
-    accuracy = rule.id == "clean" or rule.id.startswith("certified@")
+    """The sign and limit of a rule, and its measured value rounded against it: what is printed agrees with the result.
+
+    The limit is "?" where it is relative to a baseline that does not hold it.
+    """
+    sign = f"{rule.sign} {'?' if rule.limit is None else words.plain(rule.limit)}"
     if rule.measured is None:
-        return (">=" if accuracy else "<="), Cell("-", "dim")
-    if accuracy:
-        return ">=", Cell(numbers.lower(rule.measured))
-    return "<=", Cell(numbers.upper(rule.measured))
+        return sign, Cell("-", "dim")
+    return sign, Cell(numbers.lower(rule.measured) if rule.sign == ">=" else numbers.upper(rule.measured))
+
+
+def _result(rule: RuleResult) -> Cell:
+    """The result; a failure that does not decide says so."""
+    if rule.result != "fail" or rule.decides:
+        return Cell(rule.result, _RESULTS[rule.result])
+    return Cell("waived" if rule.waiver is not None else "warn", "warn")
+
+
+def rule_note(rule: RuleResult) -> str:
+    """What a reader should know of the rule beside its numbers."""
+    said = [rule.detail] if rule.detail else []
+    if rule.recorded is not None and rule.code != "LIP011":
+        said.append(f"recorded: {words.plain(rule.recorded)}")
+    if rule.result == "fail" and rule.level == "warn":
+        said.append("told only, at the level warn")
+    if rule.waiver is not None:
+        said.append(f"waived until {rule.waiver.expires}: {rule.waiver.reason}")
+    return "; ".join(said)
+
+
+_TRENDS: dict[str, Style] = {"better": "good", "worse": "bad", "gone": "warn"}
+
+
+def _baseline(comparison: Comparison) -> Table:
+    """Then and now. Layers that are the same are not listed."""
+    rows = []
+    for change in comparison.changes:
+        if change.trend == "same" and change.id.startswith("layer:"):
+            continue
+        then = Cell("-", "dim") if change.recorded is None else Cell(words.plain(change.recorded))
+        down = change.id in ("lower", "clean") or change.id.startswith("certified@")
+        rounded = numbers.lower if down else numbers.upper
+        now = Cell("-", "dim") if change.measured is None else Cell(rounded(change.measured, 6))
+        trend = Cell(change.trend, _TRENDS.get(change.trend, "plain"))
+        rows.append((Cell(change.id, "name"), then, now, trend))
+    which = "the same file" if comparison.same_model else "another file"
+    title = f"Against {safe(comparison.source, 60)}, recorded {comparison.recorded} of {which}"
+    return Table(title, ("number", "recorded", "now", "change"), tuple(rows), frozenset({1, 2}))

@@ -47,7 +47,8 @@ def region(problem: Problem) -> str:
 def headlines(report: AuditReport) -> list[str]:
     """The first lines, what was asked for in one line each: the bracket before all else."""
     if report.parts:
-        return [f"{len(report.parts)} models judged by {len(report.rules)} rules"]
+        judged = f" judged by {len(report.rules)} rules" if report.command == "gate" else ""
+        return [f"{len(report.parts)} models{judged}"]
     asked = report.command not in ("local", "certify") or (report.samples is None and report.radii is None)
     lines = [_bracket(report)] if asked and (report.upper is not None or report.lower is not None) else []
     about = "" if lines else f"   {setting(report.problem)}"
@@ -60,7 +61,7 @@ def headlines(report: AuditReport) -> list[str]:
 
 def _nothing(report: AuditReport) -> str:
     if refused(report):
-        count = sum(finding.kind.severity == "error" for finding in report.findings)
+        count = sum(finding.severity == "error" for finding in report.findings)
         return f"no bound: the model cannot be audited, for {count} reason{'s' * (count != 1)} given below"
     can = "can be audited" if report.command == "check" else "no bound was computed"
     return f"{can}   {setting(report.problem)}"
@@ -69,7 +70,7 @@ def _nothing(report: AuditReport) -> str:
 def refused(report: AuditReport) -> bool:
     """Whether an error kept the audit from any number."""
     numbered = (report.upper, report.lower, report.samples, report.radii)
-    return all(part is None for part in numbered) and any(f.kind.severity == "error" for f in report.findings)
+    return all(part is None for part in numbered) and any(f.severity == "error" for f in report.findings)
 
 
 def _bracket(report: AuditReport) -> str:
@@ -165,11 +166,11 @@ class Remark:
 
 def remarks(report: AuditReport) -> list[Remark]:
     """The findings, errors first, then by code in the order found; the remedy once a code."""
-    ordered = sorted(report.findings, key=lambda finding: (_ORDER[finding.kind.severity], finding.code))
+    ordered = sorted(report.findings, key=lambda finding: (_ORDER[finding.severity], finding.code))
     found = []
     for finding, following in zip_longest(ordered, ordered[1:]):
         last = following is None or following.code != finding.code
         named = " ".join(part for part in (finding.op, finding.subject) if part)
         remedy = finding.kind.remedy if last else ""
-        found.append(Remark(finding.code, finding.kind.severity, named, finding.message, remedy))
+        found.append(Remark(finding.code, finding.severity, named, finding.message, remedy))
     return found

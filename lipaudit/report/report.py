@@ -8,9 +8,11 @@ from typing import Literal, final
 import numpy as np
 
 from lipaudit.numerics.bound import LowerBound, UpperBound
+from lipaudit.report.baseline import Comparison
 from lipaudit.report.finding import Finding
+from lipaudit.report.rule import RuleResult as RuleResult
 
-Command = Literal["bound", "local", "certify", "gate", "check"]
+Command = Literal["bound", "local", "certify", "gate", "check", "baseline"]
 
 
 @final
@@ -210,19 +212,6 @@ class Radii:
 
 @final
 @dataclass(frozen=True, slots=True)
-class RuleResult:
-    """One rule of the gate: passed only by a finite value within its limit."""
-
-    id: str
-    subject: str
-    measured: float | None
-    limit: float
-    result: Literal["pass", "fail", "inconclusive"]
-    detail: str = ""
-
-
-@final
-@dataclass(frozen=True, slots=True)
 class Run:
     """How the audit was made."""
 
@@ -251,6 +240,7 @@ class AuditReport:
     radii: Radii | None = None
     certified_at: tuple[float, ...] = ()
     rules: tuple[RuleResult, ...] = ()
+    baseline: Comparison | None = None
     verdict: Literal["pass", "fail", "inconclusive"] | None = None
     findings: tuple[Finding, ...] = ()
     assumptions: tuple[str, ...] = ()

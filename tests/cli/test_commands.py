@@ -155,7 +155,7 @@ def test_gate(capsys: Captured, folder: Path, verdict: str, code: int) -> None:
     assert ids[0] == "global"
     assert len(ids) == len(set(ids))
     errors = {finding["code"] for finding in report["findings"] if finding["severity"] == "error"}
-    assert errors == {"pass": set(), "fail": {"LIP201"}, "inconclusive": {"LIP202"}}[verdict]
+    assert errors == {"pass": set(), "fail": {"LIP001"}, "inconclusive": {"LIP202"}}[verdict]
 
 
 def test_gate_without_declared_preprocessing_is_no_verdict(capsys: Captured, folder: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from lipaudit.errors import UsageError
 from lipaudit.gate.fields import duration
-from lipaudit.gate.limits import Limits
+from lipaudit.gate.limits import Limits, Relative
 from lipaudit.gate.policy import ModelPolicy, Policy, Preprocessing, parse_policy
+from lipaudit.report.rule import Waiver
 
 HERE = Path("some/folder")
 
@@ -34,22 +35,31 @@ labels = "val.npz:y"
 output = "logits"
 budget = "2m"
 seed = 7
+baseline = "accepted.toml"
 method = ["product"]
 shape = {image = [1, 3, 32, 32]}
 
 [limits]
 upper = 5.0
-ratio = 2
+ratio = "baseline"
 layer = 8.0
 [limits.layers]
 "/head/*" = 3.0
+"op:Relu" = "off"
 [limits.local]
 p95 = 3.0
 max = 4.0
 [limits.certified]
 radius = 0.25
-accuracy = 0.9
+accuracy = {baseline = 0.99}
 clean_accuracy = 0.95
+[rules]
+ratio = "warn"
+LIP004 = "off"
+[[waivers]]
+rule = "layer:/a*"
+reason = "soon"
+expires = 2027-01-31
 """
 
 
@@ -66,7 +76,18 @@ def test_every_key_at_once() -> None:
         methods=("product",),
         budget=120.0,
         seed=7,
-        limits=Limits(5.0, 2.0, 8.0, (("/head/*", 3.0),), (("p95", 3.0), ("max", 4.0)), ((0.25, 0.9),), 0.95),
+        baseline=HERE / "accepted.toml",
+        limits=Limits(
+            5.0,
+            Relative(1.0),
+            8.0,
+            (("/head/*", 3.0), ("op:Relu", None)),
+            (("p95", 3.0), ("max", 4.0)),
+            ((0.25, Relative(0.99)),),
+            0.95,
+        ),
+        levels={"LIP002": "warn", "LIP004": "off"},
+        waivers=(Waiver("layer:/a*", "soon", "2027-01-31"),),
     )
 
 
@@ -106,6 +127,23 @@ def test_every_key_at_once() -> None:
         ("[limits.local]", "local must be a table with a limit in it"),
         ("[limits.certified]\nradius = 1", "radius and accuracy belong together"),
         ("[limits.certified]\nradius = 1\naccuracy = 1.5", "accuracy must be a number from 0 to 1"),
+        ("baseline = 3", "baseline must be a text"),
+        ("[limits]\nupper = 'baseline'", "relative to a baseline; say which file"),
+        ("baseline = 'b'\n[limits]\nupper = {baseline = 0}", "with a positive factor"),
+        ("baseline = 'b'\n[limits]\nupper = {basline = 1}", "did you mean 'baseline'?"),
+        ("[limits]\nupper = 'off'", 'or "baseline" or {baseline = 1.05}'),
+        ("[limits.certified]\nradius = 1\naccuracy = 'best'", "a number from 0 to 1, or"),
+        ("[[limits.certified]]\nclean_accuracy = 1\n[[limits.certified]]\nclean_accuracy = 0.5", "given 2 times"),
+        ("[rules]\nraito = 'off'", "did you mean 'ratio'?"),
+        ("[rules]\nratio = 'of'", "one of off, warn, error"),
+        ("[rules]\nratio = 'off'\nLIP002 = 'warn'", "given once, by its name or as LIP002"),
+        ("[[waivers]]\nreason = 'r'\nexpires = 2027-01-31", "say which rule is waived"),
+        ("[[waivers]]\nrule = 'clean'\nexpires = 2027-01-31", "needs a reason"),
+        ("[[waivers]]\nrule = 'clean'\nreason = ' '\nexpires = 2027-01-31", "needs a reason"),
+        ("[[waivers]]\nrule = 'clean'\nreason = 'r'", "needs its last day"),
+        ("[[waivers]]\nrule = 'clean'\nreason = 'r'\nexpires = '2027-01-31'", "without quotes"),
+        ("[[waivers]]\nrule = 'clean'\nreason = 'r'\nexpires = 2027-01-31T00:00:00", "must be a date"),
+        ("[[waivers]]\nrule = 'clean'\nreson = 'r'", "did you mean 'reason'?"),
         ("model = 'a'\n[[models]]\nmodel = 'b'", "either model or [[models]]"),
         ("[[models]]\nnorm = 'l1'", "a model is missing"),
         ("models = 'a'", "models must be a table"),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lipaudit.gate.levels import RULES
 from lipaudit.gate.limits import Limits
 from lipaudit.gate.policy import ModelPolicy, Preprocessing
 from lipaudit.gate.verdict import judge, verdict_of
@@ -162,3 +163,33 @@ def test_the_verdict_over_rules(results: list[str]) -> None:
     verdict = verdict_of(rules)
     assert (verdict == "pass") == (bool(results) and set(results) == {"pass"})
     assert (verdict == "fail") == ("fail" in results)
+
+
+def levelled(given: ModelPolicy, **levels: str) -> ModelPolicy:
+    return replace(given, levels={RULES[name]: level for name, level in levels.items()})  # type: ignore[misc]
+
+
+def test_a_level_turns_a_rule_down_or_off() -> None:
+    wanted = policy(upper=1.0, ratio=2.0)
+    [failed, _], verdict = judge(levelled(wanted, upper="warn"), [BOUND])
+    assert (failed.result, failed.level, failed.decides, verdict) == ("fail", "warn", False, "pass")
+    assert judged(levelled(wanted, upper="off"), BOUND) == ({"ratio": "pass"}, "pass")
+    assert judged(levelled(wanted, upper="error"), BOUND)[1] == "fail"
+    assert judged(levelled(wanted, upper="off", ratio="off"), BOUND)[1] == "inconclusive"
+
+
+@pytest.mark.parametrize("name", BLOCKED)
+def test_no_level_passes_what_is_not_proven(name: str) -> None:
+    wanted = levelled(policy(upper=5.0), upper="warn")
+    assert judged(wanted, BLOCKED[name])[1] == "inconclusive"
+    assert judged(levelled(policy(upper=5.0), upper="warn"), INFINITE)[1] == "inconclusive"
+    assert judged(replace(wanted, preprocess=None), BOUND)[1] == "inconclusive"
+
+
+def test_layers_by_op_and_off() -> None:
+    results, verdict = judged(policy(layer=1.0, layers=(("op:Gemm", 8.0), ("op:Div", None))), BOUND)
+    assert results == {"layer:/0/Gemm": "pass", "layer:/1/Relu": "pass", "layer:/2/Gemm": "pass"}
+    assert verdict == "pass"
+    merged = replace(BOUND.layers[1], op="Div+Gemm")
+    assert judged(policy(layers=(("op:Div", 1.0),)), replace(BOUND, layers=(merged,)))[1] == "fail"
+    assert judged(policy(upper=5.0, layers=(("op:Conv", None),)), BOUND)[1] == "pass"

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from lipaudit.numerics.bound import LowerBound, UpperBound
+from lipaudit.report.baseline import Change, Comparison
 from lipaudit.report.finding import Finding
 from lipaudit.report.report import (
     Attack,
@@ -20,11 +21,11 @@ from lipaudit.report.report import (
     Problem,
     Radii,
     Region,
-    RuleResult,
     Run,
     Samples,
     Tensor,
 )
+from lipaudit.report.rule import RuleResult, Waiver
 
 
 def up(value: float) -> UpperBound:
@@ -130,13 +131,55 @@ GATE = replace(
     command="gate",
     rules=(
         RuleResult("global", "digits.onnx", 4.4466, 5.0, "pass"),
-        RuleResult("layer:/0/Gemm", "digits.onnx", 7.32119, 7.0, "fail"),
-        RuleResult("certified@0.25", "digits.onnx", None, 0.9, "inconclusive", "the policy gives no inputs"),
+        RuleResult("layer:/0/Gemm", "digits.onnx", 7.32119, 7.0, "fail", code="LIP003"),
+        RuleResult(
+            "certified@0.25",
+            "digits.onnx",
+            None,
+            0.9,
+            "inconclusive",
+            "the policy gives no inputs",
+            code="LIP005",
+            sign=">=",
+        ),
     ),
     verdict="fail",
 )
 
 GROUP = replace(GATE, layers=(), methods=(), upper=None, lower=None, parts=(GATE, replace(REFUSED, command="gate")))
+
+_WAIVER = Waiver("layer:/0/*", "retrained in the next release", "2027-01-31")
+RATCHET = replace(
+    GATE,
+    rules=(
+        RuleResult("global", "digits.onnx", 4.4466, 4.6689405, "pass", recorded=4.44661),
+        RuleResult("layer:/0/Gemm", "digits.onnx", 7.32119, 7.0, "fail", code="LIP003", waiver=_WAIVER),
+        RuleResult("ratio", "digits.onnx", 1.171, 1.1, "fail", code="LIP002", level="warn"),
+        RuleResult("clean", "digits.onnx", 0.96, None, "inconclusive", "LIP012 no record", "LIP006", ">="),
+    ),
+    baseline=Comparison(
+        "lipaudit-baseline.toml",
+        "digits.onnx",
+        "cd" * 32,
+        "2026-11-01",
+        False,
+        ("inputs sha256: ab then, cd now",),
+        (
+            Change("global", 4.5, 4.4466, "better"),
+            Change("lower", 3.7, 3.7989, "changed"),
+            Change("layer:/0/Gemm", 7.2, 7.32119, "worse"),
+            Change("layer:/1/Relu", 1.0, 1.0, "same"),
+            Change("layer:/9/Gemm", 2.0, None, "gone"),
+            Change("clean", None, 0.96, "new"),
+        ),
+    ),
+    verdict="inconclusive",
+    findings=(
+        Finding("LIP020", "layer:/0/Gemm", "7.32119 is not <= 7; until 2027-01-31: retrained in the next release"),
+        Finding("LIP002", "ratio", "1.171 is not <= 1.1", level="warning"),
+        Finding("LIP012", "clean", "no record", level="error"),
+    ),
+)
 
 ALL = {
     "bound": BOUND,
@@ -147,4 +190,5 @@ ALL = {
     "refused": REFUSED,
     "gate": GATE,
     "group": GROUP,
+    "ratchet": RATCHET,
 }
