@@ -36,12 +36,13 @@ def audit(name: str) -> dict[str, Any]:
     path, started = MODELS / f"{name}.onnx", time.monotonic()
     row: dict[str, Any] = {"name": name, "domain": "all inputs"}
     try:
-        report = bound(path, Settings())
+        shapes = {key: points.shape[1:] for key, points in _apart(np, name).items()}
+        report = bound(path, Settings(shapes=shapes))
         if report.upper is None or report.upper.bound is None or not report.upper.bound.finite:
             row["needs"] = ", ".join(dict.fromkeys(f.op or "" for f in report.findings))
             if (domain := _domain(np, name)) is not None:
                 row["domain"] = domain.source
-                report = bound(path, Settings(domain=domain))
+                report = bound(path, Settings(domain=domain, shapes=shapes))
         assert report.upper is not None
         assert report.upper.bound is not None
         row["upper"], row["method"] = report.upper.bound.value, report.upper.label
@@ -68,7 +69,17 @@ def _domain(np: Any, name: str) -> Any:
     if inputs.exists():
         points = np.load(inputs)
         return Domain(float(points.min()), float(points.max()), "the range of its inputs")
+    if apart := _apart(np, name).values():
+        ends = [np.concatenate([end(points, 0).ravel() for points in apart]) for end in (np.min, np.max)]
+        return Domain(ends[0].astype(float), ends[1].astype(float), "the ranges of its inputs")
     return None
+
+
+def _apart(np: Any, name: str) -> dict[str, Any]:
+    """The stored points of a network with several inputs, by input in the network's order."""
+    (entry,) = [e for e in json.loads((MODELS / "manifest.json").read_text())["models"] if e["name"] == name]
+    files = {i["name"]: MODELS / f"{name}.{i['name']}.inputs.npy" for i in entry["inputs"]}
+    return {key: np.load(path) for key, path in files.items() if path.exists()}
 
 
 def number(value: float | None) -> str:

@@ -47,13 +47,26 @@ class Preprocess:
 
 
 @final
+@dataclass(frozen=True, slots=True, eq=False)
+class Fixed:
+    """The value of an input that does not vary: a number for all its entries, or an array of its shape.
+
+    source: as the user wrote it, for the report.
+    """
+
+    value: float | np.ndarray
+    source: str
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How to audit.
 
     methods: names of engines, () for all that apply. budget: seconds for the upper bounds. device: where `local`
     computes Jacobian norms ('cpu', 'cuda'); whatever is certified is computed on the CPU.
-    shapes, output: which function of the file is audited.
+    shapes, output, inputs, fixed: which function of the file is audited: the shapes of open axes, the output, the
+    inputs that vary (jointly; (): all that have no value in `fixed`), and the values of others by name.
     """
 
     norm: Norm = Norm.L2
@@ -65,3 +78,5 @@ class Settings:
     device: str = "cpu"
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     output: str | None = None
+    inputs: tuple[str, ...] = ()
+    fixed: Mapping[str, Fixed] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from lipaudit.graph.problem import Problem, caveats
 from lipaudit.graph.simplify import simplify
 from lipaudit.linear.map import Shape
 from lipaudit.linear.pointwise import Diagonal
-from lipaudit.loading import Loaded, ModelFacts, RefusedModel, load_model
+from lipaudit.loading import Held, Loaded, ModelFacts, RefusedModel, load_model
 from lipaudit.loading.arrays import as_batch, numbers
 from lipaudit.numerics.box import Box
 from lipaudit.ops.affine import Affine
@@ -54,7 +54,14 @@ def subject(model: str | Path, settings: Settings) -> Subject:
     started = time.monotonic()
     # The domain is in raw units, so its box is known only once the input's shape is: parity uses it afterwards.
     probe = _parity_box(settings)
-    loaded = load_model(model, shapes=settings.shapes, output=settings.output, box=probe)
+    loaded = load_model(
+        model,
+        shapes=settings.shapes,
+        output=settings.output,
+        box=probe,
+        varying=settings.inputs,
+        held={name: Held(fixed.value, fixed.source) for name, fixed in settings.fixed.items()},
+    )
     graph = _with_preprocess(loaded, settings.preprocess)
     region = None if settings.domain is None else _region(settings.domain, graph.input_shape)
     return Subject(loaded, settings, graph, simplify(graph), region, started)
@@ -127,7 +134,7 @@ def outside(points: torch.Tensor, target: Subject) -> int:
 def model_facts(facts: ModelFacts) -> Model:
     """The report's words for what was loaded."""
     inputs, outputs = (
-        tuple(Tensor(t.name, t.shape, t.dtype) for t in tensors) for tensors in (facts.inputs, facts.outputs)
+        tuple(Tensor(t.name, t.shape, t.dtype, t.held) for t in tensors) for tensors in (facts.inputs, facts.outputs)
     )
     return Model(facts.path, facts.sha256, facts.opset, inputs, outputs, facts.parity)
 
@@ -144,8 +151,9 @@ def problem_facts(target: Subject) -> ProblemFacts:
     units = "model input units" if pre is None else "raw input units"
     if pre is not None and not pre.trivial:
         units += f" ({pre.source})"
-    ins, outs = (", ".join(f"{t.name}{list(t.shape)}" for t in tensors) for tensors in (facts.inputs, facts.outputs))
-    return ProblemFacts(norm, norm, region, units, f"{ins} -> {outs}")
+    ins, outs = (", ".join(f"{t.name}{list(t.shape)}" for t in tensors) for tensors in (facts.varying, facts.outputs))
+    held = ", ".join(f"{t.name} = {t.held}" for t in facts.inputs if t.held is not None)
+    return ProblemFacts(norm, norm, region, units, f"{ins} -> {outs}" + (f", with {held}" if held else ""))
 
 
 def run_facts(target: Subject) -> Run:

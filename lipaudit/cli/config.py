@@ -63,6 +63,8 @@ def sources(policy: ModelPolicy, audit: Audit, machine: Machine, *specs: str | N
     files = [policy.model, machine.config, *(Path(name) for name in _NAMES)]
     files += [Path(audit.domain)] if audit.domain is not None else []
     files += [policy.domain] if isinstance(policy.domain, Path) else []
+    files += [value for value in policy.fixed.values() if isinstance(value, Path)]
+    files += [Path(text.partition("=")[2]) for text in audit.fix or ()]
     for spec in specs:
         files += [] if spec is None else [Path(spec), Path(spec.rpartition(":")[0])]
     return [path for path in files if path is not None]

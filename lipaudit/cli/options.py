@@ -89,6 +89,16 @@ class Audit:
         list[str] | None,
         typer.Option("--shape", metavar="NAME=1,3,32,32", help="The shape of an input with open axes (repeatable)."),
     ] = None
+    input: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="NAME", help="The input that varies (repeatable; default: all without --fix)."),
+    ] = None
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fix", metavar="NAME=VALUE", help="Hold an input at a number or a .npy of its shape (repeatable)."
+        ),
+    ] = None
     output: Annotated[
         str | None, typer.Option("--output", metavar="NAME", help="The output to audit (default: all of them).")
     ] = None

@@ -13,7 +13,7 @@ from lipaudit.gate.fields import duration
 from lipaudit.gate.policy import ModelPolicy, Preprocessing, preprocessing
 
 if TYPE_CHECKING:
-    from lipaudit.audit import Domain, Settings
+    from lipaudit.audit import Domain, Fixed, Settings
 
 
 def build(
@@ -24,6 +24,7 @@ def build(
     domain = policy.domain if audit.domain is None else parse_domain(audit.domain)
     given = policy.preprocess if audit.preprocess is None else parse_preprocess(audit.preprocess)
     shapes = dict(policy.shapes) | dict(map(parse_shape, audit.shape or ()))
+    fixed = dict(policy.fixed) | dict(map(parse_fix, audit.fix or ()))
     methods = policy.methods if method is None else parse_methods(method)
     seconds = policy.budget if budget is None else duration(budget)
     seed = policy.seed if audit.seed is None else audit.seed
@@ -42,6 +43,8 @@ def build(
         device=_device(machine.device),
         shapes=shapes,
         output=audit.output or policy.output,
+        inputs=tuple(audit.input or policy.varying),
+        fixed={name: _fixed(name, value) for name, value in fixed.items()},
     )
 
 
@@ -77,6 +80,28 @@ def _device(wanted: str) -> str:
     if wanted == "cuda":
         raise UsageError("--device cuda: this torch sees no CUDA device")
     return "cpu"
+
+
+def _fixed(name: str, value: float | Path) -> Fixed:
+    from lipaudit.audit import Fixed
+    from lipaudit.loading.arrays import read_array
+
+    if isinstance(value, Path):
+        return Fixed(read_array(str(value), "x", f"--fix {name}"), str(value))
+    return Fixed(value, f"{value:g}" if float(f"{value:g}") == value else repr(value))
+
+
+def parse_fix(text: str) -> tuple[str, float | Path]:
+    """'state=0' or 'state=state.npy'."""
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        raise UsageError(f"--fix {text!r} is not NAME=NUMBER or NAME=FILE.npy")
+    numbers = _numbers(value)
+    if numbers is None:
+        return name, Path(value)
+    if len(numbers) != 1:
+        raise UsageError(f"--fix {text!r} is not NAME=NUMBER or NAME=FILE.npy")
+    return name, numbers[0]
 
 
 def parse_domain(text: str) -> tuple[float, float] | Path:

@@ -3,6 +3,7 @@
 model = "model.onnx"            norm = "l2"             domain = [0, 1] or "box.npz"
 preprocess = "none" | {scale = 255} | {mean = [...], std = [...]}
 inputs = "val.npz:x"            labels = "val.npz:y"
+output = "logits"               input = "x" or a list   [fix] state = 0 or "state.npy"
 baseline = "lipaudit-baseline.toml"
 [limits]                        upper, ratio, layer: a number, "baseline" or {baseline = 1.05}
 [limits.layers]                 "node, pattern or op:Gemm" = 3.0 or "off"
@@ -33,7 +34,7 @@ BASELINE = "lipaudit-baseline.toml"
 
 NORMS = ("l1", "l2", "linf")
 _MODEL = ("model", "norm", "domain", "preprocess", "inputs", "labels", "tolerance", "output", "shape", "method")
-KEYS = (*_MODEL, "budget", "seed", "baseline", "limits", "rules", "waivers")
+KEYS = (*_MODEL, "input", "fix", "budget", "seed", "baseline", "limits", "rules", "waivers")
 """Every key of the top level and of a [[models]] entry."""
 
 
@@ -60,6 +61,8 @@ class ModelPolicy:
     labels: str | None = None
     tolerance: float | None = None
     output: str | None = None
+    varying: tuple[str, ...] = ()
+    fixed: Mapping[str, float | Path] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     methods: tuple[str, ...] = ()
     budget: float | None = None
@@ -118,6 +121,8 @@ def _model(content: Mapping[str, object], folder: Path, where: str) -> ModelPoli
         labels=_file(fields.text("labels"), folder),
         tolerance=fields.number("tolerance"),
         output=fields.text("output"),
+        varying=_names(fields, "input", "a name or a list of names"),
+        fixed=_fixed(fields, folder, where),
         shapes=_shapes(fields, where),
         methods=_methods(fields),
         budget=_budget(fields),
@@ -181,13 +186,29 @@ def _shapes(fields: Fields, where: str) -> dict[str, tuple[int, ...]]:
 
 
 def _methods(fields: Fields) -> tuple[str, ...]:
-    value = fields.raw("method")
+    return () if fields.raw("method") == "auto" else _names(fields, "method", '"auto", a name or a list of names')
+
+
+def _names(fields: Fields, key: str, wanted: str) -> tuple[str, ...]:
+    value = fields.raw(key)
     names = [value] if isinstance(value, str) else value
-    if value is None or value == "auto":
+    if value is None:
         return ()
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-        raise fields.wrong("method", '"auto", a name or a list of names')
+        raise fields.wrong(key, wanted)
     return tuple(names)
+
+
+def _fixed(fields: Fields, folder: Path, where: str) -> dict[str, float | Path]:
+    found: dict[str, float | Path] = {}
+    for name, value in fields.table("fix").items():
+        if is_number(value):
+            found[name] = float(value)
+        elif isinstance(value, str) and value:
+            found[name] = folder / value
+        else:
+            raise UsageError(f"{where}: fix.{name} must be a number or the name of an .npy file, not {value!r}")
+    return found
 
 
 def _budget(fields: Fields) -> float | None:

@@ -1,6 +1,7 @@
 """Bytes to Graph: the only room that knows protobuf and onnxruntime."""
 
+from lipaudit.loading.inputs import Held
 from lipaudit.loading.model import Loaded, ModelFacts, Refusal, RefusedModel, TensorFacts
 from lipaudit.loading.open import load_model
 
-__all__ = ["Loaded", "ModelFacts", "Refusal", "RefusedModel", "TensorFacts", "load_model"]
+__all__ = ["Held", "Loaded", "ModelFacts", "Refusal", "RefusedModel", "TensorFacts", "load_model"]

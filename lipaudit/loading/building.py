@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
 from onnx import defs, helper
 
-from lipaudit.errors import Discontinuous, InvalidInput, Unsupported
+from lipaudit.errors import Discontinuous, InvalidInput, Unsupported, UsageError
 from lipaudit.graph.graph import Node
 from lipaudit.loading.conformity import conform, conform_types
 from lipaudit.loading.constants import constant, evaluate, non_finite
 from lipaudit.loading.model import Refusal
+from lipaudit.loading.scopes import REFUSED, Names, Refused, Scope, all_graphs
+from lipaudit.loading.unrolling import Control, Run
+from lipaudit.ops.control import CONTROL
 from lipaudit.ops.discontinuous import reason as jump
 from lipaudit.ops.op import Op
 from lipaudit.ops.registry import Constant, Data, RawNode, Value, parse, room
 
 MAX_NODES = 50_000
+MAX_STEPS = 100_000
+"""Nodes of the file that are looked at, each as often as it is run."""
 MAX_TOTAL = 2**30
 """Of all values of a graph together."""
-
-
-class _Refused:
-    """A value that could not be built; what depends on it is not reported again."""
-
-
-_REFUSED = _Refused()
 
 
 class Builder:
@@ -41,30 +38,28 @@ class Builder:
         self.refusals: list[Refusal] = []
         self.input_refusals: list[Refusal] = []
         self.assumptions: list[str] = []
-        self._values: dict[str, Value | _Refused] = {}
-        self._stored = {tensor.name: tensor for tensor in proto.initializer}
-        self._producer = {name: node for node in proto.node for name in node.output if name}
-        self._used = {name for node in proto.node for name in node.input if name}
         self._integer_inputs: dict[str, str] = {}
+        self._unset: set[str] = set()
         self._folded: list[str] = []
-        self.order: list[onnx.NodeProto] = []
-        self._entries = 0
+        self._entries = self._steps = 0
         if len(proto.node) > MAX_NODES:
             raise InvalidInput(f"model {path} has {len(proto.node)} nodes, more than the {MAX_NODES} that are read")
-        names = Counter(name for node in proto.node for name in node.output if name)
-        names.update(tensor.name for tensor in proto.initializer)
-        names.update(info.name for info in proto.input if info.name not in self._stored)
-        if (twice := next((name for name, count in names.items() if count > 1), None)) is not None:
-            raise InvalidInput(f"model {path} defines the value {twice!r} twice, so two runtimes may disagree on it")
+        self._scope = Scope(Names(proto, path))
+        self._names = {id(proto): self._scope.names}
 
-    def bind(self, name: str, value: Data) -> None:
-        self._values[name] = value
+    def bind(self, name: str, value: Value) -> None:
+        self._scope.values[name] = value
 
     def refuse_input(self, name: str, dtype: str) -> None:
         """An input of whole numbers has no Jacobian: refused where the output depends on it."""
-        why = f"input {name!r} is of type {dtype}: a function of whole numbers has no Lipschitz constant"
+        why = f"input {name!r} is of type {dtype}: a function of whole numbers has no Lipschitz constant; hold it with "
+        why += f"--fix {name}=VALUE"
         self.input_refusals.append(Refusal("input", name, why, "LIP104"))
         self._integer_inputs[name] = why
+
+    def leave_unset(self, name: str) -> None:
+        """An input that neither varies nor has a value: an error where the output depends on it."""
+        self._unset.add(name)
 
     def emit_named(self, name: str, kind: str, op: Op, *args: Data) -> Data:
         """Adds a node and gives its value."""
@@ -83,57 +78,50 @@ class Builder:
 
     def run(self, wanted: Sequence[str]) -> list[Value | None]:
         """The values of the wanted names; None where a refusal stands in self.refusals."""
-        self._used.update(wanted)
-        self.order = self._in_order(wanted)
-        for node in self.order:
-            self._step(node)
-        found = [self._lookup(name) for name in wanted]
+        self._scope.used.update(wanted)
+        found = self._values(self._scope, wanted)
         if self._folded:
             count, first = len(self._folded), self._folded[0]
             self.assumptions.append(f"{count} constant arithmetic node(s), from {first}, were folded in float64")
-        return [None if isinstance(value, _Refused) else value for value in found]
+        return [None if isinstance(value, Refused) else value for value in found]
 
-    def _in_order(self, wanted: Sequence[str]) -> list[onnx.NodeProto]:
-        """The nodes that the wanted values need, arguments first, whatever their order in the file."""
-        order: list[onnx.NodeProto] = []
-        state: dict[int, int] = {}  # 1 open, 2 done
-        stack = [self._producer[name] for name in reversed(wanted) if name in self._producer]
-        while stack:
-            node = stack[-1]
-            if state.get(id(node)) == 2:
-                stack.pop()
-                continue
-            waiting = [self._producer[n] for n in node.input if n in self._producer]
-            waiting = [p for p in waiting if state.get(id(p)) != 2]
-            if not waiting:
-                state[id(node)] = 2
-                order.append(node)
-                stack.pop()
-                continue
-            if state.get(id(node)) == 1 and any(state.get(id(p)) == 1 for p in waiting):
-                raise InvalidInput(f"model {self.path} has a cycle at node {node.name!r}")
-            state[id(node)] = 1
-            stack.extend(waiting)
-        return order
+    def needed(self, wanted: Sequence[str]) -> list[onnx.NodeProto]:
+        """The nodes of the file that the wanted values need, with what the graphs inside them read."""
+        return self._scope.names.order(wanted, inner=True)
 
-    def _lookup(self, name: str) -> Value | _Refused:
-        if name not in self._values:
-            if name in self._stored:
-                self._values[name] = self._load(name)
-            elif name in self._integer_inputs:
-                self.refusals.append(Refusal("input", name, self._integer_inputs[name], "LIP104"))
-                self._values[name] = _REFUSED
-            else:
-                raise InvalidInput(f"model {self.path} uses the value {name!r}, which nothing defines")
-        return self._values[name]
+    def _values(self, scope: Scope, wanted: Sequence[str]) -> list[Value | Refused]:
+        for node in scope.names.order(wanted, done=scope.done, running=scope.running):
+            if id(node) not in scope.done:  # a graph inside an earlier one may have asked for it
+                self._step(node, scope)
+        return [self._lookup(name, scope) for name in wanted]
 
-    def _load(self, name: str) -> Value | _Refused:
+    def _lookup(self, name: str, scope: Scope) -> Value | Refused:
+        if name in scope.values:
+            return scope.values[name]
+        if name in scope.names.stored:
+            if name not in scope.names.loaded:
+                scope.names.loaded[name] = self._load(scope.names.stored[name])
+            return scope.names.loaded[name]
+        if name in scope.names.producer:
+            return self._values(scope, [name])[0]
+        if scope.outer is not None:
+            return self._lookup(name, scope.outer)
+        if name in self._unset:
+            said = f"the audited output depends on input {name!r}, which neither varies nor has a value"
+            raise UsageError(f"{said}; give it one with --fix {name}=NUMBER or --fix {name}=FILE.npy")
+        if name not in self._integer_inputs:
+            raise InvalidInput(f"model {self.path} uses the value {name!r}, which nothing defines")
+        self.refusals.append(Refusal("input", name, self._integer_inputs[name], "LIP104"))
+        scope.values[name] = REFUSED
+        return REFUSED
+
+    def _load(self, tensor: onnx.TensorProto) -> Constant | Refused:
         try:
-            value = constant(self._stored[name], self.path)
+            value = constant(tensor, self.path)
         except Unsupported as error:
-            self.refusals.append(Refusal("initializer", name, str(error)))
-            return _REFUSED
-        self._check_finite(value, name)
+            self.refusals.append(Refusal("initializer", tensor.name, str(error)))
+            return REFUSED
+        self._check_finite(value, tensor.name)
         return value
 
     def _check_finite(self, value: Constant, name: str) -> None:
@@ -141,17 +129,20 @@ class Builder:
             at = float(value.value[index])
             raise InvalidInput(f"model {self.path}: weight {name!r} holds {at} at index {list(index)}")
 
-    def _step(self, proto: onnx.NodeProto) -> None:
-        name = proto.name or next((n for n in proto.output if n), proto.op_type)
-        args = [self._lookup(n) if n else None for n in proto.input]
-        outputs = [n for n in proto.output if n]
-        refused = any(isinstance(arg, _Refused) for arg in args)
+    def _step(self, proto: onnx.NodeProto, scope: Scope) -> None:
+        name = (proto.name or next((n for n in proto.output if n), proto.op_type)) + scope.label
+        args = [self._lookup(n, scope) if n else None for n in proto.input]
+        refused = any(isinstance(arg, Refused) for arg in args)
+        scope.running.add(id(proto))
         if not refused:
             try:
-                results = self._outcome(proto, name, [a for a in args if not isinstance(a, _Refused)])
+                self._steps += 1
+                if self._steps > MAX_STEPS:
+                    raise Unsupported(f"it is unrolled into more than {MAX_STEPS} steps")
+                results = self._outcome(proto, name, [a for a in args if not isinstance(a, Refused)], scope)
                 for target, value in zip(proto.output, results, strict=False):
                     if target:
-                        self._values[target] = value
+                        scope.values[target] = value
             except Unsupported as error:
                 code = "LIP105" if isinstance(error, Discontinuous) else "LIP101"
                 self.refusals.append(Refusal(proto.op_type, name, str(error), code))
@@ -162,16 +153,21 @@ class Builder:
                 self.refusals.append(Refusal(proto.op_type, name, f"it does not fit its inputs ({detail})"))
                 refused = True
         if refused:
-            for target in outputs:
-                self._values.setdefault(target, _REFUSED)
+            for target in filter(None, proto.output):
+                scope.values.setdefault(target, REFUSED)
+        scope.running.discard(id(proto))
+        scope.done.add(id(proto))
 
-    def _outcome(self, proto: onnx.NodeProto, name: str, args: list[Value | None]) -> Sequence[Value]:
+    def _outcome(
+        self, proto: onnx.NodeProto, name: str, args: list[Value | None], scope: Scope
+    ) -> Sequence[Value | Refused]:
         if proto.domain not in ("", "ai.onnx"):
             raise Unsupported(f"it belongs to the domain {proto.domain!r}, of which no rule is known")
         schema = self._schema(proto.op_type)
-        if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in proto.attribute):
-            raise Unsupported("it holds a graph of its own (control flow), which is not read")
         conform(proto, schema)
+        if proto.op_type in CONTROL:
+            raw = self._raw(proto, name, args, scope, int(schema.since_version))
+            return Control(raw, _graph_attributes(proto), self._runner(scope), self._revision("Concat")).results()
         if proto.op_type == "Constant":
             return [self._constant_node(proto, name)]
         if proto.op_type in ("Shape", "Size", "EyeLike") and isinstance(args[0], Data):
@@ -183,14 +179,34 @@ class Builder:
         if (why := jump(proto.op_type)) is not None:
             raise Discontinuous(why)
         conform_types(args, schema)
+        raw = self._raw(proto, name, args, scope, int(schema.since_version))
+        return parse(raw, {a.name: _attribute(a) for a in proto.attribute})
+
+    def _raw(
+        self, proto: onnx.NodeProto, name: str, args: Sequence[Value | None], scope: Scope, version: int
+    ) -> RawNode:
         named = max((place + 1 for place, n in enumerate(proto.output) if n), default=0)
-        needed = max((place + 1 for place, n in enumerate(proto.output) if n in self._used), default=0)
+        needed = max((place + 1 for place, n in enumerate(proto.output) if n in scope.used), default=0)
 
         def emit(op: Op, *data: Data) -> Data:
             return self.emit_named(name, proto.op_type, op, *data)
 
-        raw = RawNode(proto.op_type, name, int(schema.since_version), tuple(args), named, needed, emit)
-        return parse(raw, {a.name: _attribute(a) for a in proto.attribute})
+        return RawNode(proto.op_type, name, version, tuple(args), named, needed, emit)
+
+    def _runner(self, scope: Scope) -> Run:
+        """Runs a graph inside a node, in a scope of its own within the node's."""
+
+        def run(graph: onnx.GraphProto, args: Sequence[Value | Refused], label: str) -> list[Value | Refused]:
+            if id(graph) not in self._names:
+                self._names[id(graph)] = Names(graph, self.path)
+            wanted = [info.name for info in graph.output]
+            given = {info.name: value for info, value in zip(graph.input, args, strict=True)}
+            return self._values(Scope(self._names[id(graph)], scope, given, scope.label + label, wanted), wanted)
+
+        return run
+
+    def _revision(self, op: str) -> int:
+        return int(self._schema(op).since_version)
 
     def _schema(self, op: str) -> defs.OpSchema:
         try:
@@ -222,8 +238,9 @@ class Builder:
         real = value.value.double()
         narrow = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
         types = {info.type.tensor_type.elem_type for info in self.proto.input}
-        types |= {tensor.data_type for tensor in self.proto.initializer}
-        types |= {a.i for node in self.proto.node if node.op_type == "Cast" for a in node.attribute if a.name == "to"}
+        for graph in all_graphs(self.proto):
+            types |= {tensor.data_type for tensor in graph.initializer}
+            types |= {a.i for node in graph.node if node.op_type == "Cast" for a in node.attribute if a.name == "to"}
         if not bool((real == (real.half() if types & narrow else real.float()).double()).all()):
             raise Unsupported("it may round a constant to a type that is not known here")
         return Constant(real)
@@ -241,6 +258,12 @@ def _placeholder(data: Data) -> Constant:
     import torch
 
     return Constant(torch.zeros(1, dtype=torch.float64).expand(data.shape))
+
+
+def _graph_attributes(proto: onnx.NodeProto) -> Mapping[str, Any]:
+    """The attributes of a control-flow node, its graphs as they stand in the file (and not copies of them)."""
+    plain = {a.name: _attribute(a) for a in proto.attribute if a.type != onnx.AttributeProto.GRAPH}
+    return plain | {a.name: a.g for a in proto.attribute if a.type == onnx.AttributeProto.GRAPH}
 
 
 def _attribute(attribute: onnx.AttributeProto) -> Any:

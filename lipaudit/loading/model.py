@@ -20,18 +20,22 @@ REALS = ("float16", "float32", "float64", "bfloat16")
 @final
 @dataclass(frozen=True, slots=True)
 class TensorFacts:
-    """A named input or output of the model. shape: as audited; declared: as the file says (None: not said)."""
+    """A named input or output of the model. shape: as audited; declared: as the file says (None: not said).
+
+    held: the value that an input has which does not vary, as the user wrote it.
+    """
 
     name: str
     shape: Shape
     dtype: str
     declared: tuple[int | str | None, ...]
+    held: str | None = None
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What a reader needs to know which function was audited."""
+    """What a reader needs to know which function was audited. inputs: those that vary, and those that are held."""
 
     path: str
     sha256: str
@@ -40,6 +44,11 @@ class ModelFacts:
     outputs: tuple[TensorFacts, ...]
     parity: Parity | None
     assumptions: tuple[str, ...] = ()
+
+    @property
+    def varying(self) -> tuple[TensorFacts, ...]:
+        """The inputs that the graph's one input is cut into, in order."""
+        return tuple(facts for facts in self.inputs if facts.held is None)
 
 
 @final

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,13 +15,14 @@ from lipaudit.linear.map import LinearMap, Shape
 from lipaudit.linear.selection import NOTHING, Selection
 from lipaudit.loading.building import Builder, dtype_name
 from lipaudit.loading.excerpt import excerpt
-from lipaudit.loading.model import REALS, Loaded, ModelFacts, Refusal, RefusedModel, TensorFacts
+from lipaudit.loading.inputs import Choice, Held, bind_inputs, read_inputs
+from lipaudit.loading.model import Loaded, ModelFacts, Refusal, RefusedModel, TensorFacts
 from lipaudit.loading.parity import check_parity
 from lipaudit.loading.reading import parse_model, read_bytes, sha256
 from lipaudit.loading.reference import RUNTIME
 from lipaudit.numerics.box import Box
 from lipaudit.ops.affine import Affine
-from lipaudit.ops.registry import MAX_ENTRIES, Data
+from lipaudit.ops.registry import Data
 
 OPSETS = range(1, 29)
 """Revisions of the default domain whose ops are listed."""
@@ -34,11 +34,14 @@ def load_model(
     shapes: Mapping[str, Shape] | None = None,
     output: str | None = None,
     box: Box | None = None,
+    varying: Sequence[str] = (),
+    held: Mapping[str, Held] | None = None,
 ) -> Loaded:
     """The model as a graph, checked against onnxruntime at a few points (inside the box where one is given).
 
     shapes: the shape to audit of a named input, where the file leaves it open; symbolic axes are 1 otherwise.
     output: the output to audit; all of them, as one vector, otherwise.
+    varying: the inputs to audit, jointly; all that are not held, otherwise. held: the values of others.
     Raises InvalidInput (no ONNX file, non-finite weights), UsageError (unknown names), RefusedModel (everything
     that cannot be audited, each with its node).
     """
@@ -46,31 +49,38 @@ def load_model(
     content = read_bytes(file)
     with suppress(OSError):  # whoever asks it for an answer is told
         RUNTIME.start()  # so that it is ready by the time the graph is
-    return check_parity(read_graph(content, file, shapes=shapes, output=output), box)
+    read = read_graph(content, file, shapes=shapes, output=output, varying=varying, held=held)
+    return check_parity(read, box)
 
 
 def read_graph(
-    content: bytes, file: Path, *, shapes: Mapping[str, Shape] | None = None, output: str | None = None
+    content: bytes,
+    file: Path,
+    *,
+    shapes: Mapping[str, Shape] | None = None,
+    output: str | None = None,
+    varying: Sequence[str] = (),
+    held: Mapping[str, Held] | None = None,
 ) -> Loaded:
     """What load_model gives, for a file's bytes, before it is checked against onnxruntime."""
     model = parse_model(content, file)
     known = ModelFacts(str(file), sha256(content), _default_opset(model), (), (), None)
     try:
-        return _read(model, content, file, shapes or {}, output)
+        return _read(model, content, file, Choice(shapes or {}, tuple(varying), held), output)
     except RefusedModel as refused:
         raise RefusedModel(refused.path, refused.refusals, refused.facts or known) from None
 
 
-def _read(
-    model: onnx.ModelProto, content: bytes, file: Path, shapes: Mapping[str, Shape], output: str | None
-) -> Loaded:
+def _read(model: onnx.ModelProto, content: bytes, file: Path, choice: Choice, output: str | None) -> Loaded:
     opset = _opset(model, str(file))
     builder = Builder(model.graph, opset, file)
-    inputs = _inputs(builder, shapes)
+    inputs, arrays = read_inputs(builder, choice)
     wanted = _outputs(model.graph, output)
-    graph, outputs = _build(builder, inputs, wanted, str(file))
-    facts = ModelFacts(str(file), sha256(content), opset, inputs, outputs, None, tuple(builder.assumptions))
-    runnable = excerpt(model, content, builder.order, [i.name for i in inputs if i.dtype in REALS], wanted)
+    source, varying = bind_inputs(builder, inputs, choice, arrays)
+    graph, outputs = _build(builder, source, wanted, str(file))
+    shown = tuple(facts for facts in inputs if facts in varying or facts.held is not None)
+    facts = ModelFacts(str(file), sha256(content), opset, shown, outputs, None, tuple(builder.assumptions))
+    runnable = excerpt(model, content, builder.needed(wanted), [i.name for i in varying], wanted, arrays)
     return Loaded(facts, prune(graph), runnable)
 
 
@@ -97,41 +107,6 @@ def _opset(model: onnx.ModelProto, path: str) -> int:
     return int(versions[0])
 
 
-def _inputs(builder: Builder, shapes: Mapping[str, Shape]) -> tuple[TensorFacts, ...]:
-    initialisers = {tensor.name for tensor in builder.proto.initializer}
-    found = [info for info in builder.proto.input if info.name not in initialisers]
-    unknown = sorted(set(shapes) - {info.name for info in found})
-    if unknown:
-        names = ", ".join(info.name for info in found)
-        raise UsageError(f"--shape names {unknown[0]!r}, which is no input of the model (inputs: {names})")
-    return tuple(_input_facts(info, shapes.get(info.name), builder) for info in found)
-
-
-def _input_facts(info: onnx.ValueInfoProto, given: Shape | None, builder: Builder) -> TensorFacts:
-    tensor = info.type.tensor_type
-    declared = tuple(
-        dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None) for dim in tensor.shape.dim
-    )
-    if not tensor.HasField("shape") and dtype_name(tensor.elem_type) in REALS:
-        if given is None:
-            raise UsageError(f"input {info.name!r} has no shape in the file; say which one to audit with --shape")
-        return TensorFacts(info.name, given, dtype_name(tensor.elem_type), (None,) * len(given))
-    if given is not None:
-        fits = len(given) == len(declared) and all(
-            not isinstance(d, int) or d <= 0 or d == g for d, g in zip(declared, given, strict=False)
-        )
-        if not fits:
-            raise UsageError(f"--shape {list(given)} does not fit input {info.name!r} of shape {list(declared)}")
-    elif open_axes := [str(d or "?") for d in declared if not isinstance(d, int) or d <= 0]:
-        axes = f"axis {open_axes[0]} is" if len(open_axes) == 1 else f"axes {', '.join(open_axes)} are"
-        builder.assumptions.append(f"one sample is audited: of input {info.name!r} the open {axes} 1")
-    shape = given or tuple(d if isinstance(d, int) and d > 0 else 1 for d in declared)
-    dtype = dtype_name(tensor.elem_type)
-    if dtype in REALS and math.prod(shape) > MAX_ENTRIES:
-        raise RefusedModel(str(builder.path), (Refusal("input", info.name, f"its shape {list(shape)} is too large"),))
-    return TensorFacts(info.name, shape, dtype, declared)
-
-
 def _outputs(graph: onnx.GraphProto, wanted: str | None) -> list[str]:
     names = [info.name for info in graph.output]
     if wanted is None:
@@ -141,10 +116,7 @@ def _outputs(graph: onnx.GraphProto, wanted: str | None) -> list[str]:
     return [wanted]
 
 
-def _build(
-    builder: Builder, inputs: tuple[TensorFacts, ...], wanted: list[str], path: str
-) -> tuple[Graph, tuple[TensorFacts, ...]]:
-    source = _bind_inputs(builder, inputs)
+def _build(builder: Builder, source: Shape, wanted: list[str], path: str) -> tuple[Graph, tuple[TensorFacts, ...]]:
     values = builder.run(wanted)
     if builder.refusals:
         raise RefusedModel(path, tuple(builder.refusals))
@@ -157,34 +129,6 @@ def _build(
     )
     joined = _join(builder, [value for _, value in varying])
     return Graph(source, tuple(builder.nodes), joined), facts
-
-
-def _bind_inputs(builder: Builder, inputs: tuple[TensorFacts, ...]) -> Shape:
-    """Names the inputs' values; several are cut out of one flat vector."""
-    real = [facts for facts in inputs if facts.dtype in REALS]
-    for facts in inputs:
-        if facts.dtype not in REALS:
-            builder.refuse_input(facts.name, facts.dtype)
-    if not real:
-        raise RefusedModel(str(builder.path), tuple(builder.input_refusals) or (_NO_INPUT,))
-    if len(inputs) == 1:
-        builder.bind(inputs[0].name, Data(0, inputs[0].shape))
-        return inputs[0].shape
-    total = sum(torch.Size(facts.shape).numel() for facts in real)
-    if total > MAX_ENTRIES:
-        reason = f"its inputs have {total} entries together, which is too many"
-        raise RefusedModel(str(builder.path), (Refusal("model", "", reason),))
-    start = 0
-    for facts in real:
-        size = torch.Size(facts.shape).numel()
-        pick = torch.arange(start, start + size).reshape(facts.shape)
-        cut = Affine((Selection.of((total,), pick),))
-        builder.bind(facts.name, builder.emit_named(facts.name, "Input", cut, Data(0, (total,))))
-        start += size
-    return (total,)
-
-
-_NO_INPUT = Refusal("model", "", "it has no input", "LIP104")
 
 
 def _join(builder: Builder, values: list[Data]) -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from lipaudit.loading.model import REALS, Loaded, ModelFacts, Refusal, RefusedModel
+from lipaudit.loading.model import Loaded, ModelFacts, Refusal, RefusedModel
 from lipaudit.loading.reference import RUNTIME, RuntimeFailed
 from lipaudit.numerics.box import Box
 from lipaudit.report.report import Parity
@@ -33,7 +33,7 @@ def check_parity(loaded: Loaded, box: Box | None) -> Loaded:
     if ours.shape == theirs.shape and not defined.any():
         reason = "it is not defined at any point tried; give the inputs that are possible with --domain"
         raise RefusedModel(loaded.facts.path, (Refusal("model", "", reason, "LIP103"),), loaded.facts)
-    dtypes = [facts.dtype for facts in loaded.facts.inputs + loaded.facts.outputs]
+    dtypes = [facts.dtype for facts in loaded.facts.varying + loaded.facts.outputs]
     relative = max(RELATIVE.get(dtype, RELATIVE["float32"]) for dtype in dtypes)
     peak = float(np.abs(theirs[defined]).max(initial=0.0)) if defined.any() else 0.0
     # small outputs may be differences of large numbers, whose rounding they carry; but a factor has to show at any size
@@ -62,7 +62,7 @@ def _points(loaded: Loaded, box: Box | None) -> np.ndarray:
 def as_model_type(facts: ModelFacts, points: np.ndarray) -> np.ndarray:
     """The points rounded to the narrowest type of the model's inputs, as float64."""
     narrow = {"float16": np.float16, "float32": np.float32, "float64": np.float64}
-    kinds = {narrow.get(i.dtype, np.float32) for i in facts.inputs if i.dtype.startswith("float")}
+    kinds = {narrow.get(i.dtype, np.float32) for i in facts.varying if i.dtype.startswith("float")}
     kind = min(kinds or {np.float32}, key=lambda k: np.dtype(k).itemsize)
     return points.astype(kind).astype(np.float64)
 
@@ -72,6 +72,6 @@ def reference_outputs(content: bytes, facts: ModelFacts, points: np.ndarray) -> 
 
     Raises RuntimeFailed.
     """
-    # an input of another type is read by nothing here, and no part of the excerpt
-    inputs = [(tensor.name, tensor.shape, tensor.dtype) for tensor in facts.inputs if tensor.dtype in REALS]
+    # an input of another type is read by nothing here or held, and no input of the excerpt
+    inputs = [(tensor.name, tensor.shape, tensor.dtype) for tensor in facts.varying]
     return RUNTIME.run(content, inputs, [tensor.name for tensor in facts.outputs], points)

@@ -8,6 +8,7 @@ import sys
 import textwrap
 from types import FunctionType
 
+from lipaudit.ops.control import CONTROL, UNROLLED
 from lipaudit.ops.discontinuous import DISCONTINUOUS
 from lipaudit.ops.op import Op
 from lipaudit.ops.registry import Entry, registry
@@ -34,6 +35,15 @@ They have no finite Lipschitz constant wherever their input varies. Of constants
 |---|---|
 """
 
+_CONTROL = """
+## Ops that hold graphs of their own
+
+They are unrolled while the file is read, where what is to run is constant once constants are folded.
+
+| op | revisions | read as |
+|---|---|---|
+"""
+
 _MADE_BY_METHODS = {"affine", "pick", "reshape", "broadcast"}
 
 
@@ -41,7 +51,8 @@ def table() -> str:
     """The whole page."""
     rows = [_row(entry) for entry in registry().values()]
     jumps = [f"| {op} | {why} |" for op, why in sorted(DISCONTINUOUS.items())]
-    return _HEAD + "\n".join(rows) + "\n" + _JUMPS + "\n".join(jumps) + "\n"
+    control = [f"| {op} | {', '.join(map(str, CONTROL[op]))} | {said} |" for op, said in UNROLLED.items()]
+    return _HEAD + "\n".join(rows) + "\n" + _CONTROL + "\n".join(control) + "\n" + _JUMPS + "\n".join(jumps) + "\n"
 
 
 def _row(entry: Entry) -> str:

@@ -37,7 +37,8 @@ def bound_json(bound: UpperBound | LowerBound) -> Json:
 
 
 def _tensor(tensor: Tensor) -> Json:
-    return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
+    content: Json = {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
+    return content if tensor.held is None else {**content, "fixed": tensor.held}
 
 
 def model_json(model: Model) -> Json:

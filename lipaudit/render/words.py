@@ -148,8 +148,8 @@ def plain(value: float) -> str:
 
 
 def tensor(value: Tensor) -> str:
-    """Name, shape and type."""
-    return f"{value.name} {list(value.shape)} {value.dtype}"
+    """Name, shape and type, and the value of an input that does not vary."""
+    return f"{value.name} {list(value.shape)} {value.dtype}" + ("" if value.held is None else f" = {value.held}")
 
 
 @final

@@ -18,11 +18,12 @@ Command = Literal["bound", "local", "certify", "gate", "check", "baseline"]
 @final
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A named input or output of the model, in the shape that was audited."""
+    """A named input or output of the model, in the shape that was audited. held: the value of one that is fixed."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    held: str | None = None
 
 
 @final

@@ -38,6 +38,8 @@ seed = 7
 baseline = "accepted.toml"
 method = ["product"]
 shape = {image = [1, 3, 32, 32]}
+input = "image"
+fix = {state = 0, rate = "rate.npy"}
 
 [limits]
 upper = 5.0
@@ -72,6 +74,8 @@ def test_every_key_at_once() -> None:
         inputs=str(HERE / "val.npz:x"),
         labels=str(HERE / "val.npz:y"),
         output="logits",
+        varying=("image",),
+        fixed={"state": 0.0, "rate": HERE / "rate.npy"},
         shapes={"image": (1, 3, 32, 32)},
         methods=("product",),
         budget=120.0,

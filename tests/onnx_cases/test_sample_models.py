@@ -19,7 +19,7 @@ WHY = {
         "carvana_unet_simp": "ArgMax .* jumps",
         "cctsdb_patch3": "Cast .* jumps",
         "ezkl_xgboost_reg": "Less .* jumps",
-        "silero_vad_half": "control flow",
+        "silero_vad_half": "kernel is larger than its padded input",
     },
     "models_ops": {
         "Bernoulli__bernoulli": "random",
@@ -36,7 +36,6 @@ WHY = {
         "RandomUniformLike__random_uniform_like": "random",
         "Resize__resize_with_scales_tensor": "scales depends on the input",
         "Round__round": "jumps",
-        "Scan__scan_cumsum": "control flow",
         "Shape__simplify_cast_shape": "does not depend on the input",
         "Sign__test_sign_model": "jumps",
         "ThresholdedRelu__thresholded_relu": "it jumps by 2",
