@@ -23,6 +23,7 @@ from lipaudit.audit.subject import (
 from lipaudit.engines.converted import Converted
 from lipaudit.engines.ellipsoid import Ellipsoid
 from lipaudit.engines.engine import Engine, Outcome, contradicted, run
+from lipaudit.engines.entrywise import Entrywise
 from lipaudit.engines.layer_product import LayerProduct
 from lipaudit.errors import UsageError
 from lipaudit.graph.problem import Problem
@@ -34,7 +35,7 @@ from lipaudit.probes.witness import Witness
 from lipaudit.report.finding import Finding
 from lipaudit.report.report import Attained, AuditReport, Layer, Method
 
-ENGINES: tuple[Engine, ...] = (LayerProduct(), Ellipsoid(), Converted((LayerProduct(), Ellipsoid())))
+ENGINES: tuple[Engine, ...] = (LayerProduct(), Entrywise(), Ellipsoid(), Converted((LayerProduct(), Ellipsoid())))
 SEARCH_SECONDS = 2.0
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from lipaudit.audit.bounding import as_attained
+from lipaudit.audit.regions import drawing, drawn, regions
 from lipaudit.audit.settings import Progress, Settings
 from lipaudit.audit.subject import (
     Subject,
@@ -42,15 +43,20 @@ def local(
     *,
     source: str = "inputs",
     directions: bool = False,
+    radius: float | None = None,
+    limit: int | None = None,
     progress: Progress | None = None,
 ) -> AuditReport:
     """The Jacobian's operator norm at every input [N, *input_shape], in float64 (kind: numeric).
 
+    radius: also a certified bound of the Lipschitz constant over each ball |x' - x| <= radius, cut by the domain.
+    limit: only so many of the inputs, drawn by the seed.
     directions: keep each sample's most amplified direction. The largest few samples also give a lower bound of the
     Lipschitz constant that is proven, at a pair of points.
     """
     target = subject(model, settings)
-    points = as_points(inputs, target, source)
+    picked = drawn(len(inputs), limit, settings.seed)
+    points = as_points(inputs if picked is None else np.asarray(inputs)[picked], target, source)
     started = time.monotonic()
     sampler = Sampler.of(target)
     answer = sampler(
@@ -65,16 +71,25 @@ def local(
     searched = time.monotonic()
     witness = best_witness(target.graph, settings.norm, points[top], steepest.direction, target.region)
     kept = None if answer.direction is None else answer.direction.numpy()
+    lower = None if witness is None else as_attained(witness, "samples", "slope at the largest samples", searched)
+    certified = None
+    if radius is not None:
+        tell = None if progress is None else lambda done: progress("certified constants", done, len(points))
+        certified = regions(target, points, radius, source, tell)
     said = list(assumptions(target))
     if (strays := outside(points, target)) > 0:
         said.append(f"{strays} of the inputs lie outside the declared domain")
+    if picked is not None:
+        said.append(drawing(len(picked), len(inputs), settings.seed))
     return AuditReport(
         "local",
         model_facts(target.loaded.facts),
         problem_facts(target),
         run_facts(target),
-        lower=None if witness is None else as_attained(witness, "samples", "slope at the largest samples", searched),
+        lower=lower,
         samples=Samples(source, answer.norm.numpy(), kept, seconds, answer.method, _steepest(points, top, steepest)),
+        regions=certified,
+        drawn=picked,
         assumptions=tuple(said),
     )
 

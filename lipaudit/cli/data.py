@@ -16,6 +16,8 @@ def npz_bytes(report: AuditReport) -> bytes | None:
     None where the report has none of these.
     """
     arrays = columns(report)
+    if report.drawn is not None:
+        arrays["index"] = report.drawn
     if report.lower is not None:
         slope = np.float64(report.lower.bound.value)
         arrays |= {"witness_x": report.lower.x, "witness_y": report.lower.y, "witness_slope": np.asarray(slope)}

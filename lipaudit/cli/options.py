@@ -23,6 +23,10 @@ InputsOption = Annotated[
 BudgetOption = Annotated[
     str | None, typer.Option("--budget", metavar="TIME", help="For the upper bounds: 90, 60s or 2m (default: 60s).")
 ]
+LimitOption = Annotated[
+    int | None,
+    typer.Option("--limit", metavar="N", min=1, help="Only N of the samples, drawn by --seed (the report says so)."),
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,15 @@ Value = float | int | bool | str | None
 def columns(report: AuditReport) -> dict[str, np.ndarray]:
     """The columns by name, each [count]; empty for an audit that looked at no samples.
 
-    norm: of the Jacobian (numeric). label: as given. radius: certified, in raw units. correct: classified as labelled.
+    norm: of the Jacobian (numeric). upper: certified, over the ball around the sample. label: as given.
+    radius: certified, in raw units. correct: classified as labelled.
     attacked: the distance of the nearest counterexample found, rounded up (inf: none); answer: its class (-1: none).
     """
     found: dict[str, np.ndarray] = {}
     if report.samples is not None:
         found["norm"] = report.samples.values
+    if report.regions is not None:
+        found["upper"] = report.regions.values
     if report.radii is not None:
         if report.radii.labels is not None:
             found["label"] = report.radii.labels
@@ -31,7 +34,7 @@ def columns(report: AuditReport) -> dict[str, np.ndarray]:
 
 
 def rows(report: AuditReport) -> Iterator[dict[str, Value]]:
-    """One row a sample: its index and what is known of it, under the same names in every row.
+    """One row a sample: its index among those given, and what is known of it, under the same names in every row.
 
     Where several models were audited the first entry names the row's model. None where an audit looked at fewer
     samples than another of the same model.
@@ -40,9 +43,9 @@ def rows(report: AuditReport) -> Iterator[dict[str, Value]]:
         known = columns(part)
         start: dict[str, Value] = {"model": part.model.path} if report.parts else {}
         blank: dict[str, Value] = dict.fromkeys(header(report)[len(start) + 1 :])
-        for index in range(max(map(len, known.values()), default=0)):
-            values = {name: column[index].item() for name, column in known.items() if index < len(column)}
-            yield start | {"index": index} | blank | values
+        for row in range(max(map(len, known.values()), default=0)):
+            values = {name: column[row].item() for name, column in known.items() if row < len(column)}
+            yield start | {"index": row if part.drawn is None else int(part.drawn[row])} | blank | values
 
 
 def header(report: AuditReport) -> list[str]:

@@ -17,7 +17,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "|", "%")
 
 @final
 class CsvReporter(Reporter):
-    """index,norm of `local`; index,label,radius,correct of `certify`; a gate has both, and model where it has several.
+    """index,norm of `local`, upper with a radius; index,label,radius,correct of `certify`; a gate has both.
+
+    Also model, where a gate judged several.
 
     Empty where nothing is known. A radius is a certified one as it stands: no digit is rounded.
     """

@@ -6,7 +6,16 @@ import json
 from typing import ClassVar, final
 
 from lipaudit.render.base import Reporter
-from lipaudit.render.wire import Json, bound_json, model_json, number, problem_json, radii_json, samples_json
+from lipaudit.render.wire import (
+    Json,
+    bound_json,
+    model_json,
+    number,
+    problem_json,
+    radii_json,
+    regions_json,
+    samples_json,
+)
 from lipaudit.report.baseline import Change, Comparison
 from lipaudit.report.finding import Finding
 from lipaudit.report.report import AuditReport, Layer, Method
@@ -47,6 +56,8 @@ def document(report: AuditReport) -> Json:
         content["lower"] = {**bound_json(report.lower.bound), "method": report.lower.name}
     if report.samples is not None:
         content["samples"] = samples_json(report.samples)
+    if report.regions is not None:
+        content["regions"] = regions_json(report.regions)
     if report.radii is not None:
         content |= radii_json(report.radii, report.certified_at)
     if report.command == "gate":

@@ -11,7 +11,7 @@ import numpy as np
 from lipaudit.render import numbers, words
 from lipaudit.render.safe import safe
 from lipaudit.report.baseline import Comparison
-from lipaudit.report.report import Attack, AuditReport, Layer, Method, Radii
+from lipaudit.report.report import Attack, AuditReport, Layer, Method, Radii, Regions
 from lipaudit.report.rule import RuleResult
 
 Style = Literal["plain", "name", "good", "bad", "warn", "dim", "strong"]
@@ -47,6 +47,8 @@ def tables(report: AuditReport, verbose: bool) -> list[Table]:
         found.append(_bounds(report))
     if report.samples is not None:
         found.append(_samples(report))
+    if report.regions is not None:
+        found.append(_regions(report, report.regions))
     if report.radii is not None:
         found.append(_radii(report, report.radii))
     if report.baseline is not None:
@@ -143,6 +145,18 @@ def _samples(report: AuditReport) -> Table:
     for name, value in words.quantiles(samples).items():
         note = f"sample {samples.argmax}" if name == "max" else ""
         rows.append((Cell(name), Cell(numbers.nearest(value), "strong"), Cell(note)))
+    return Table(title, ("", "", ""), tuple(rows), frozenset({1}))
+
+
+def _regions(report: AuditReport, regions: Regions) -> Table:
+    values = np.sort(regions.values)
+    title = f"Certified constants within {words.plain(regions.radius)} of each input ({words.norms(report.problem)})"
+    rows = [(Cell("samples"), Cell(str(len(values))), Cell(regions.source, "name"))]
+    for name, place in (("min", 0), ("median", len(values) // 2), ("max", -1)) if len(values) else ():
+        value, note = float(values[place]), f"sample {regions.argmax}" if name == "max" else ""
+        rows.append((Cell(f"upper {name}"), Cell(numbers.upper(value), "strong"), Cell(note)))
+    for label, count in regions.counts().items():
+        rows.append((Cell("by"), Cell(str(count)), Cell(label, "name")))
     return Table(title, ("", "", ""), tuple(rows), frozenset({1}))
 
 

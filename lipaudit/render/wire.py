@@ -8,7 +8,7 @@ import numpy as np
 
 from lipaudit.numerics.bound import LowerBound, UpperBound
 from lipaudit.render.words import quantiles
-from lipaudit.report.report import Attack, Model, Problem, Radii, Samples, Tensor
+from lipaudit.report.report import Attack, Model, Problem, Radii, Regions, Samples, Tensor
 
 Json = dict[str, object]
 
@@ -93,6 +93,22 @@ def samples_json(samples: Samples) -> Json:
         "method": samples.method,
         "seconds": number(samples.seconds),
         "per_sample": numbers(samples.values),
+    }
+
+
+def regions_json(regions: Regions) -> Json:
+    """Certified bounds over the balls, the distribution and every sample's; null where there is none."""
+    values = np.sort(regions.values)  # the upper median is one of them: nothing is rounded, and never inf - inf
+    places = {"min": 0, "median": len(values) // 2, "max": -1}
+    return {
+        "radius": regions.radius,
+        "count": len(values),
+        "upper": {name: number(float(values[at])) if len(values) else None for name, at in places.items()},
+        "kind": "certified",
+        "source": regions.source,
+        "methods": regions.counts(),
+        "seconds": number(regions.seconds),
+        "per_sample": numbers(regions.values),
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from lipaudit.render import numbers
 from lipaudit.render.safe import safe
-from lipaudit.report.report import AuditReport, Problem, Radii, Samples, Tensor
+from lipaudit.report.report import AuditReport, Problem, Radii, Regions, Samples, Tensor
 
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 
@@ -56,6 +56,8 @@ def headlines(report: AuditReport) -> list[str]:
         lines.append(_certified(report.radii, report.certified_at) + about)
     if report.samples is not None:
         lines.append(_sampled(report.samples) + about)
+    if report.regions is not None:
+        lines.append(_regional(report.regions))
     return lines or [_nothing(report)]
 
 
@@ -69,7 +71,7 @@ def _nothing(report: AuditReport) -> str:
 
 def refused(report: AuditReport) -> bool:
     """Whether an error kept the audit from any number."""
-    numbered = (report.upper, report.lower, report.samples, report.radii)
+    numbered = (report.upper, report.lower, report.samples, report.regions, report.radii)
     return all(part is None for part in numbered) and any(f.severity == "error" for f in report.findings)
 
 
@@ -118,6 +120,15 @@ def _sampled(samples: Samples) -> str:
     found = quantiles(samples)
     median, high = numbers.nearest(found["median"]), numbers.nearest(found["max"])
     return f"Jacobian norm at {len(samples.values)} samples: median {median}, max {high} (numeric)"
+
+
+def _regional(regions: Regions) -> str:
+    if not len(regions.values):
+        return "no samples"
+    values = np.sort(regions.values)
+    median, high = numbers.upper(float(values[len(values) // 2])), numbers.upper(float(values[-1]))
+    within = f"within {plain(regions.radius)} of {len(values)} samples"
+    return f"L <= {high} {within}, median <= {median} (certified)"
 
 
 def _certified(radii: Radii, wanted: tuple[float, ...]) -> str:

@@ -152,6 +152,32 @@ class Samples:
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
+class Regions:
+    """Certified Lipschitz constants over the balls |x' - x| <= radius around given inputs, one a sample, rounded up.
+
+    values: [count], inf where nothing was proven. Each ball is cut by the domain, where one is declared.
+    methods: the labels of what was tried; chosen: [count], which of them gave the sample's (smallest) bound.
+    """
+
+    source: str
+    radius: float
+    values: np.ndarray = field(repr=False)
+    methods: tuple[str, ...]
+    chosen: np.ndarray = field(repr=False)
+    seconds: float = 0.0
+
+    @property
+    def argmax(self) -> int:
+        return int(np.argmax(self.values))
+
+    def counts(self) -> dict[str, int]:
+        """How many samples' bound each method gave, the methods that gave any."""
+        found = {label: int(np.sum(self.chosen == place)) for place, label in enumerate(self.methods)}
+        return {label: count for label, count in found.items() if count}
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
 class Attack:
     """Counterexamples that were found, one a sample at most: an input that onnxruntime classifies otherwise.
 
@@ -226,6 +252,7 @@ class Run:
 class AuditReport:
     """One audit of one model. What was not asked for is None or empty.
 
+    drawn: the places among the samples given of those that were audited, where a limit was set.
     parts: the reports of the single models where a gate judged several; the rules, findings and verdict are of all.
     """
 
@@ -238,6 +265,7 @@ class AuditReport:
     upper: Method | None = None
     lower: Attained | None = None
     samples: Samples | None = None
+    regions: Regions | None = None
     radii: Radii | None = None
     certified_at: tuple[float, ...] = ()
     rules: tuple[RuleResult, ...] = ()
@@ -245,6 +273,7 @@ class AuditReport:
     verdict: Literal["pass", "fail", "inconclusive"] | None = None
     findings: tuple[Finding, ...] = ()
     assumptions: tuple[str, ...] = ()
+    drawn: np.ndarray | None = None
     parts: tuple[AuditReport, ...] = ()
 
     @property

@@ -99,6 +99,25 @@ def test_local_takes_its_model_from_the_configuration(capsys: Captured, folder: 
     assert shown["samples"]["norm"]["max"] == max(shown["samples"]["per_sample"])
 
 
+def test_local_certifies_balls(capsys: Captured, folder: Path) -> None:
+    asked = ("local", "digits_mlp.onnx", "--inputs", "digits_mlp.npz:x", "--radius", "0.5", "--limit", "8", "-q")
+    more = ("--norm", "linf", "--budget", "20s", "--domain", "0,16")
+    out = answer(capsys, 0, *asked, *more, "-o", "csv:l.csv", "-o", "json:l.json")[0]
+    assert re.search(r"L <= \S+ within 0.5 of 8 samples, median <= \S+ \(certified\)", out)
+    assert "8 of the 20 samples were audited" in out
+    report = json.loads((folder / "l.json").read_text())
+    regions, norms = report["regions"], report["samples"]["per_sample"]
+    assert regions["kind"] == "certified"
+    assert len(regions["per_sample"]) == 8
+    assert all(upper >= norm * (1 - 1e-12) for upper, norm in zip(regions["per_sample"], norms, strict=True))
+    assert regions["upper"]["max"] == max(regions["per_sample"])
+    lines = (folder / "l.csv").read_text().splitlines()
+    assert lines[0] == "index,norm,upper"
+    places = [int(line.split(",")[0]) for line in lines[1:]]
+    assert places == sorted(set(places))
+    assert max(places) > 7  # drawn, not the first ones
+
+
 def test_a_model_that_the_configuration_does_not_name_is_its_own(capsys: Captured, folder: Path) -> None:
     (folder / "lipaudit.toml").write_text(POLICY)
     shutil.copy(folder / "digits_mlp.onnx", folder / "other.onnx")

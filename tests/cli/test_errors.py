@@ -57,6 +57,7 @@ def fails(capsys: Captured, *arguments: str) -> tuple[int, str]:
         (["bound", "m", "-o", f"json:{os.devnull}"], "no regular file"),
         (["local", "m"], "local needs --inputs"),
         (["local", "m", "--inputs", "x.npy", "--directions"], "add -o npz:PATH"),
+        (["local", "m", "--inputs", "x.npy", "--radius", "0"], "--radius 0.0 is not a positive number"),
         (["certify", "m", "--inputs", "x.npy"], "certify needs --labels"),
         (["certify", "m", "--inputs", "x.npy", "--labels", "y.npy", "--method", "local"], "--method"),
         (["certify", "m", "--inputs", "x.npy", "--labels", "y.npy", "--radius", "-1"], "--radius"),

@@ -21,6 +21,7 @@ from lipaudit.report.report import (
     Problem,
     Radii,
     Region,
+    Regions,
     Run,
     Samples,
     Tensor,
@@ -86,6 +87,17 @@ LOCAL = replace(
     upper=None,
     lower=None,
     samples=Samples("val.npz:x", np.linspace(1.0, 3.0, 101)),
+)
+
+REGIONS = replace(
+    LOCAL,
+    regions=Regions(
+        "val.npz:x",
+        0.5,
+        np.linspace(1.5, 4.0, 101),
+        ("product of layer gains, over the ball", "the global bound"),
+        (np.arange(101) > 90).astype(np.int64),
+    ),
 )
 
 _RADII = np.linspace(0.0, 1.0, 100)
@@ -185,6 +197,7 @@ ALL = {
     "bound": BOUND,
     "infinite": INFINITE,
     "local": LOCAL,
+    "regions": REGIONS,
     "certify": CERTIFY,
     "attacked": ATTACKED,
     "refused": REFUSED,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lipaudit.render.json import JsonReporter
 from lipaudit.report.report import AuditReport, Radii, Samples
-from tests.render.reports import ALL, ATTACKED, BOUND, CERTIFY, GATE, GROUP, INFINITE, LOCAL, REFUSED, method
+from tests.render.reports import ALL, ATTACKED, BOUND, CERTIFY, GATE, GROUP, INFINITE, LOCAL, REFUSED, REGIONS, method
 
 COMMON = {
     "schema_version",
@@ -50,6 +50,7 @@ def test_every_report_has_the_common_keys(name: str) -> None:
 def test_keys_of_a_command() -> None:
     assert set(load(BOUND)) == COMMON
     assert set(load(LOCAL)) == COMMON | {"samples"}
+    assert set(load(REGIONS)) == COMMON | {"samples", "regions"}
     assert set(load(CERTIFY)) == COMMON | {"clean_accuracy", "certified", "radii"}
     assert set(load(GATE)) == COMMON | {"rules"}
     assert set(load(GROUP)) == COMMON | {"rules", "models"}

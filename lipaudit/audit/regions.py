@@ -1,0 +1,133 @@
+"""Certified constants over balls around inputs: the smallest of every valid certificate, sample by sample."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import final
+
+import numpy as np
+import torch
+
+from lipaudit.audit.bounding import engines_for
+from lipaudit.audit.subject import Subject
+from lipaudit.engines.engine import Declined, Engine, run
+from lipaudit.engines.entrywise import entry_sums
+from lipaudit.engines.layer_product import LayerProduct
+from lipaudit.graph.graph import Graph, fold
+from lipaudit.graph.problem import Problem
+from lipaudit.linear.norms.operator import OperatorNorms
+from lipaudit.numerics.box import Box
+from lipaudit.numerics.norms import Norm
+from lipaudit.ranges.ball import Ball
+from lipaudit.report.report import Regions
+
+GLOBAL = "the bound over the whole domain"
+SHARE = 1.0 / 3.0
+"""Of the budget, for the bound over the whole domain that no ball's may exceed."""
+
+Measure = Callable[[Problem, Ball], torch.Tensor]
+"""Upper bounds [B] over the balls; the problem has their ranges. Raises Declined where it has nothing to say."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One certificate of a ball's constant, and the norms it has something to say in."""
+
+    label: str
+    measure: Measure
+    norms: frozenset[Norm] = frozenset(Norm)
+
+
+def by_product(problem: Problem, ball: Ball) -> torch.Tensor:
+    """The product of layer gains over each ball's own ranges."""
+    values = [_alone(LayerProduct(), problem, row) for row in range(len(ball))]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _alone(engine: Engine, problem: Problem, row: int) -> float:
+    """An engine's bound over one region of the batch."""
+    region, *boxes = (Box(b.lower[row : row + 1], b.upper[row : row + 1]) for b in (problem.region, *problem.boxes))
+    return engine.bound(replace(problem, region=region, boxes=tuple(boxes))).value
+
+
+WAYS: tuple[Way, ...] = (
+    Way("product of layer gains over the ball", by_product),
+    Way(
+        "entries of the Jacobian over the ball", lambda problem, _: entry_sums(problem), frozenset({Norm.L1, Norm.LINF})
+    ),
+)
+
+
+def regions(
+    target: Subject,
+    points: torch.Tensor,
+    radius: float,
+    source: str,
+    progress: Callable[[int], None] | None = None,
+) -> Regions:
+    """Upper bounds of the Lipschitz constant over {x' : |x' - x| <= radius} cut by the domain, for every x of points.
+
+    Never above the bound over the whole domain. A sample that the budget does not reach gets that one.
+    """
+    started, settings = time.monotonic(), target.settings
+    deadline = started + settings.budget
+    graph, norm = target.simplified, settings.norm
+    whole = whole_bound(Problem.over(graph, norm, target.region, settings.budget * SHARE))
+    ways = [way for way in WAYS if norm in way.norms]
+    values = torch.full((len(points),), whole, dtype=torch.float64)
+    chosen = torch.full((len(points),), len(ways), dtype=torch.int64)
+    norms = OperatorNorms()
+    for rows in batches(graph, len(points)):
+        if time.monotonic() > deadline:
+            break
+        centre = points[rows]
+        ball = Ball(centre, torch.full((len(centre),), radius, dtype=torch.float64), norm, target.region)
+        problem = around(graph, ball, norms, deadline)
+        for place, way in enumerate(ways):
+            try:
+                found = way.measure(problem, ball)
+            except (Declined, MemoryError):
+                continue
+            better = found < values[rows]
+            values[rows] = torch.where(better, found, values[rows])
+            chosen[rows] = torch.where(better, place, chosen[rows])
+        if progress is not None:
+            progress(rows.stop)
+    labels = (*(way.label for way in ways), GLOBAL)
+    return Regions(source, radius, values.numpy(), labels, chosen.numpy(), time.monotonic() - started)
+
+
+def around(graph: Graph, ball: Ball, norms: OperatorNorms, deadline: float = math.inf) -> Problem:
+    """The problem over each ball, its ranges by interval arithmetic."""
+    box = ball.box()
+    boxes = fold(graph, box, lambda node, args: node.op.interval(*args))
+    return Problem(graph, ball.norm, box, tuple(boxes), norms, deadline)
+
+
+def whole_bound(problem: Problem) -> float:
+    """The smallest bound of all engines over the problem's region, inf where none has any."""
+    found = [outcome.bound.value for engine in engines_for(problem.norm) if (outcome := run(engine, problem)).bound]
+    return min(found, default=math.inf)
+
+
+def batches(graph: Graph, count: int) -> list[slice]:
+    """Consecutive slices of samples: few enough for their rows to fit, and for the budget to be looked at."""
+    step = max(1, min(32, graph.batch))
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def drawn(count: int, limit: int | None, seed: int) -> np.ndarray | None:
+    """The places of `limit` of `count` samples, drawn without replacement by the seed, in order; None for all."""
+    if limit is None or limit >= count:
+        return None
+    picked = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:limit]
+    return picked.sort().values.numpy()
+
+
+def drawing(count: int, of: int, seed: int) -> str:
+    """The sampling rule, for the report."""
+    return f"{count} of the {of} samples were audited, drawn without replacement with seed {seed}"
