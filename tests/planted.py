@@ -34,7 +34,7 @@ from lipaudit.linear.pointwise import Diagonal
 from lipaudit.linear.selection import Selection
 from lipaudit.numerics.bound import UpperBound
 from lipaudit.numerics.box import Box
-from lipaudit.numerics.norms import Norm
+from lipaudit.numerics.norms import Norm, NormPair
 from lipaudit.ops import activations
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.bilinear import Divide, MatMulData, Multiply
@@ -271,7 +271,7 @@ def _power_iteration(matrix: torch.Tensor) -> UpperBound:
     return UpperBound(float((matrix @ v).norm()), "planted")
 
 
-def _of_swapped(self: OperatorNorms, part: LinearMap, norm: Norm) -> UpperBound:
+def _of_swapped(self: OperatorNorms, part: LinearMap, norm: NormPair) -> UpperBound:
     return _TRUE_OF(self, part, norm.dual)
 
 
@@ -281,7 +281,7 @@ _TRUE_OF = OperatorNorms.of
 def _of_adjoint_without_dual(patch: pytest.MonkeyPatch) -> None:
     real = OperatorNorms._compute
 
-    def wrong(self: OperatorNorms, part: LinearMap, norm: Norm) -> UpperBound:
+    def wrong(self: OperatorNorms, part: LinearMap, norm: NormPair) -> UpperBound:
         from lipaudit.linear.map import Adjoint
 
         return self.of(part.of, norm) if isinstance(part, Adjoint) else real(self, part, norm)
@@ -295,7 +295,7 @@ def _composite(rule: Callable[[list[float]], float], kind: type[LinearMap]) -> P
     def apply(patch: pytest.MonkeyPatch) -> None:
         real = OperatorNorms._compute
 
-        def wrong(self: OperatorNorms, part: LinearMap, norm: Norm) -> UpperBound:
+        def wrong(self: OperatorNorms, part: LinearMap, norm: NormPair) -> UpperBound:
             if isinstance(part, kind):
                 pieces = part.maps if isinstance(part, Compose) else part.terms if isinstance(part, Sum) else ()
                 return UpperBound(rule([self.of(p, norm).value for p in pieces]), "planted")
@@ -309,7 +309,7 @@ def _composite(rule: Callable[[list[float]], float], kind: type[LinearMap]) -> P
 def _diagonal_mean(patch: pytest.MonkeyPatch) -> None:
     real = OperatorNorms._compute
 
-    def wrong(self: OperatorNorms, part: LinearMap, norm: Norm) -> UpperBound:
+    def wrong(self: OperatorNorms, part: LinearMap, norm: NormPair) -> UpperBound:
         if isinstance(part, Diagonal):
             return UpperBound(float(part.scale.abs().mean()), "planted")
         return real(self, part, norm)

@@ -20,6 +20,7 @@ from lipaudit.audit.subject import (
     run_facts,
     subject,
 )
+from lipaudit.engines.changeover import Changeover, path
 from lipaudit.engines.converted import Converted
 from lipaudit.engines.ellipsoid import Ellipsoid
 from lipaudit.engines.engine import Engine, Outcome, contradicted, run
@@ -28,14 +29,20 @@ from lipaudit.engines.layer_product import LayerProduct
 from lipaudit.errors import UsageError
 from lipaudit.graph.problem import Problem
 from lipaudit.numerics.bound import UpperBound
-from lipaudit.numerics.norms import Norm
+from lipaudit.numerics.norms import NormPair, Norms
 from lipaudit.ops.affine import Affine
 from lipaudit.probes.ascent import ascend
 from lipaudit.probes.witness import Witness
 from lipaudit.report.finding import Finding
 from lipaudit.report.report import Attained, AuditReport, Layer, Method
 
-ENGINES: tuple[Engine, ...] = (LayerProduct(), Entrywise(), Ellipsoid(), Converted((LayerProduct(), Ellipsoid())))
+ENGINES: tuple[Engine, ...] = (
+    LayerProduct(),
+    Entrywise(),
+    Ellipsoid(),
+    Changeover(),
+    Converted((LayerProduct(), Ellipsoid())),
+)
 SEARCH_SECONDS = 2.0
 
 
@@ -72,7 +79,7 @@ def _tell(progress: Progress | None, what: str, done: int, total: int) -> None:
         progress(what, done, total)
 
 
-def engines_for(norm: Norm, names: tuple[str, ...] = ()) -> tuple[Engine, ...]:
+def engines_for(norm: Norms, names: tuple[str, ...] = ()) -> tuple[Engine, ...]:
     """The named engines, or all that have something to say in the norm. Raises UsageError for an unknown name."""
     known = {engine.name: engine for engine in ENGINES}
     unknown = [name for name in names if name not in known]
@@ -80,7 +87,10 @@ def engines_for(norm: Norm, names: tuple[str, ...] = ()) -> tuple[Engine, ...]:
         raise UsageError(f"--method {unknown[0]!r} is not known (known: auto, {', '.join(known)})")
     if names:
         return tuple(known[name] for name in names)
-    return tuple(engine for engine in ENGINES if norm in engine.norms)
+    pair = NormPair.of(norm)
+    if pair.mixed:
+        return tuple(engine for engine in ENGINES if engine.mixed)
+    return tuple(engine for engine in ENGINES if pair.source in engine.norms and not isinstance(engine, Changeover))
 
 
 def attained(target: Subject, starts: torch.Tensor | None = None, seconds: float = SEARCH_SECONDS) -> Attained | None:
@@ -124,12 +134,16 @@ def assemble(target: Subject, problem: Problem, outcomes: list[Outcome], lower: 
 
 
 def layer_gains(problem: Problem) -> tuple[Layer, ...]:
-    """Every node's gain in all its arguments together, linear runs with the shape of their weight."""
+    """Every node's gain in all its arguments together, linear runs with the shape of their weight.
+
+    For a pair of norms, each gain is in the norms in which it enters the product, named with it.
+    """
     layers = []
-    for node in problem.graph.nodes:
-        _, joint = problem.gains(node)
+    ways = path(problem) if problem.pair.mixed else {}
+    for place, node in enumerate(problem.graph.nodes):
+        pair = ways.get(place, NormPair.of(problem.pair.target)) if problem.pair.mixed else problem.pair
+        _, joint = problem.within(pair).gains(node)
         weight = " | ".join(p.describe() for p in node.op.maps if p.describe()) if isinstance(node.op, Affine) else ""
-        layers.append(
-            Layer(node.name, node.kind, node.origin or (node.name,), weight, UpperBound(joint.value, joint.evidence))
-        )
+        gain, norms = UpperBound(joint.value, joint.evidence), str(pair) if problem.pair.mixed else ""
+        layers.append(Layer(node.name, node.kind, node.origin or (node.name,), weight, gain, norms))
     return tuple(layers)

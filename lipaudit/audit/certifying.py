@@ -62,6 +62,8 @@ def certify(
     tolerance: for a regression instead, how far the output vector may move, in the norm of the audit.
     Raises InvalidInput for labels that do not fit, UsageError for a classifier with one output.
     """
+    if tolerance is None:
+        settings.one_norm("the radius of a classification is in the inputs' norm alone, so give that one")
     target = subject(model, settings)
     points = as_points(inputs, target, source)
     started = time.monotonic()
@@ -130,7 +132,7 @@ def _pairs(problem: Problem) -> tuple[torch.Tensor, Method]:
     values = constants(problem)
     pairs = pairwise_constants(problem, values)
     best = Method(LayerProduct.name, LayerProduct.label, 0.0, values[problem.graph.output])
-    inside = replace(problem, norm=Norm.L2)
+    inside = problem.within(Norm.L2)
     if norm is not Norm.L2:
         pairs = torch.minimum(pairs, _carried(pairwise_constants(inside, constants(inside)), problem))
     try:
@@ -155,7 +157,7 @@ def _carried(pairs: torch.Tensor, problem: Problem) -> torch.Tensor:
 
 def best_upper(problem: Problem) -> Method:
     """The tightest answer of all engines."""
-    outcomes = [run(engine, problem) for engine in engines_for(problem.norm)]
+    outcomes = [run(engine, problem) for engine in engines_for(problem.pair)]
     bounded = [o for o in outcomes if o.bound is not None]
     if not bounded:
         first = outcomes[0]

@@ -20,7 +20,7 @@ from lipaudit.graph.graph import Graph, fold
 from lipaudit.graph.problem import Problem
 from lipaudit.linear.norms.operator import OperatorNorms
 from lipaudit.numerics.box import Box
-from lipaudit.numerics.norms import Norm
+from lipaudit.numerics.norms import Norm, NormPair
 from lipaudit.ranges.ball import Ball
 from lipaudit.report.report import Regions
 
@@ -75,7 +75,7 @@ def regions(
     """
     started, settings = time.monotonic(), target.settings
     deadline = started + settings.budget
-    graph, norm = target.simplified, settings.norm
+    graph, norm = target.simplified, settings.one_norm("a ball's bound is known in one norm only")
     whole = whole_bound(Problem.over(graph, norm, target.region, settings.budget * SHARE))
     ways = [way for way in WAYS if norm in way.norms]
     values = torch.full((len(points),), whole, dtype=torch.float64)
@@ -105,7 +105,7 @@ def around(graph: Graph, ball: Ball, norms: OperatorNorms, deadline: float = mat
     """The problem over each ball, its ranges by interval arithmetic."""
     box = ball.box()
     boxes = fold(graph, box, lambda node, args: node.op.interval(*args))
-    return Problem(graph, ball.norm, box, tuple(boxes), norms, deadline)
+    return Problem(graph, NormPair.of(ball.norm), box, tuple(boxes), norms, deadline)
 
 
 def whole_bound(problem: Problem) -> float:

@@ -26,8 +26,9 @@ from lipaudit.audit.subject import (
 )
 from lipaudit.graph.device import moved
 from lipaudit.graph.graph import Graph
-from lipaudit.numerics.norms import Norm
+from lipaudit.numerics.norms import Norm, NormPair, Norms
 from lipaudit.probes.jacobian import JacobianNorms, jacobian_norms
+from lipaudit.probes.mixed_jacobian import is_hard
 from lipaudit.probes.reduce import Reduced, input_reduced
 from lipaudit.probes.witness import best_witness
 from lipaudit.report.report import AuditReport, Samples, Steepest
@@ -54,6 +55,12 @@ def local(
     directions: keep each sample's most amplified direction. The largest few samples also give a lower bound of the
     Lipschitz constant that is proven, at a pair of points.
     """
+    if is_hard(settings.pair):
+        settings.one_norm(
+            f"the norm of a Jacobian {settings.pair} is NP-hard to compute; local knows pairs from l1 or to linf"
+        )
+    if radius is not None:
+        settings.one_norm("a bound over a ball is known in one norm on both sides; leave --radius out")
     target = subject(model, settings)
     picked = drawn(len(inputs), limit, settings.seed)
     points = as_points(inputs if picked is None else np.asarray(inputs)[picked], target, source)
@@ -107,7 +114,7 @@ class Sampler:
     """Jacobian norms of a subject; in l2 with the input side of a wide first layer reduced, once."""
 
     graph: Graph
-    norm: Norm
+    norm: Norms
     seed: int
     reduced: Reduced | None
     device: torch.device
@@ -115,7 +122,7 @@ class Sampler:
     @staticmethod
     def of(target: Subject) -> Sampler:
         norm, device = target.settings.norm, torch.device(target.settings.device)
-        reduced = input_reduced(target.simplified) if norm is Norm.L2 else None
+        reduced = input_reduced(target.simplified) if target.settings.pair == NormPair.of(Norm.L2) else None
         return Sampler(moved(target.simplified, device), norm, target.settings.seed, moved(reduced, device), device)
 
     def __call__(

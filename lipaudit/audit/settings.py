@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
-from lipaudit.numerics.norms import Norm
+from lipaudit.errors import UsageError
+from lipaudit.numerics.norms import Norm, NormPair, Norms
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,13 +64,14 @@ class Fixed:
 class Settings:
     """How to audit.
 
+    norm: one norm for both sides, or a pair (of inputs, of outputs).
     methods: names of engines, () for all that apply. budget: seconds for the upper bounds. device: where `local`
     computes Jacobian norms ('cpu', 'cuda'); whatever is certified is computed on the CPU.
     shapes, output, inputs, fixed: which function of the file is audited: the shapes of open axes, the output, the
     inputs that vary (jointly; (): all that have no value in `fixed`), and the values of others by name.
     """
 
-    norm: Norm = Norm.L2
+    norm: Norms = Norm.L2
     domain: Domain | None = None
     preprocess: Preprocess | None = None
     methods: tuple[str, ...] = ()
@@ -80,3 +82,14 @@ class Settings:
     output: str | None = None
     inputs: tuple[str, ...] = ()
     fixed: Mapping[str, Fixed] = field(default_factory=dict)
+
+    @property
+    def pair(self) -> NormPair:
+        """The norms of inputs and outputs."""
+        return NormPair.of(self.norm)
+
+    def one_norm(self, why: str) -> Norm:
+        """The norm of both sides. Raises UsageError, with the reason, where they differ."""
+        if self.pair.mixed:
+            raise UsageError(f"--norm {self.pair.source.value}:{self.pair.target.value}: {why}")
+        return self.pair.source

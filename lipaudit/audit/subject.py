@@ -142,7 +142,6 @@ def model_facts(facts: ModelFacts) -> Model:
 def problem_facts(target: Subject) -> ProblemFacts:
     """What is certified, in the report's words."""
     settings, facts = target.settings, target.loaded.facts
-    norm = settings.norm.value
     region = None
     if settings.domain is not None and target.region is not None:
         low, high = float(target.region.lower.min()), float(target.region.upper.max())
@@ -153,7 +152,13 @@ def problem_facts(target: Subject) -> ProblemFacts:
         units += f" ({pre.source})"
     ins, outs = (", ".join(f"{t.name}{list(t.shape)}" for t in tensors) for tensors in (facts.varying, facts.outputs))
     held = ", ".join(f"{t.name} = {t.held}" for t in facts.inputs if t.held is not None)
-    return ProblemFacts(norm, norm, region, units, f"{ins} -> {outs}" + (f", with {held}" if held else ""))
+    return ProblemFacts(
+        settings.pair.source.value,
+        settings.pair.target.value,
+        region,
+        units,
+        f"{ins} -> {outs}" + (f", with {held}" if held else ""),
+    )
 
 
 def run_facts(target: Subject) -> Run:
@@ -197,7 +202,7 @@ def check(model: str | Path, settings: Settings) -> AuditReport:
 def refused_report(error: RefusedModel, command: Command, settings: Settings) -> AuditReport:
     """The report of a model that cannot be audited: every refused node, and no number."""
     model = Model(error.path, "", 0, (), (), None) if error.facts is None else model_facts(error.facts)
-    norm = settings.norm.value
+    pair = settings.pair
     findings = tuple(Finding(r.code, r.node, r.reason, r.op) for r in error.refusals)
-    problem = ProblemFacts(norm, norm, None, "model input units", "")
+    problem = ProblemFacts(pair.source.value, pair.target.value, None, "model input units", "")
     return AuditReport(command, model, problem, Run(0.0, settings.seed, versions()), findings=findings)

@@ -71,7 +71,10 @@ class Audit:
     """What is audited. None: as the configuration says, or the default."""
 
     norm: Annotated[
-        Literal["l2", "l1", "linf"] | None, typer.Option("--norm", help="The norm on both sides (default: l2).")
+        str | None,
+        typer.Option(
+            "--norm", metavar="NORM[:NORM]", help="l2, l1 or linf on both sides, or linf:l2 for a pair (default: l2)."
+        ),
     ] = None
     domain: Annotated[
         str | None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lipaudit.cli.options import Audit, Machine
 from lipaudit.errors import UsageError
 from lipaudit.gate.fields import duration
-from lipaudit.gate.policy import ModelPolicy, Preprocessing, preprocessing
+from lipaudit.gate.policy import ModelPolicy, Preprocessing, is_norms, preprocessing
 
 if TYPE_CHECKING:
     from lipaudit.audit import Domain, Fixed, Settings
@@ -28,13 +28,15 @@ def build(
     methods = policy.methods if method is None else parse_methods(method)
     seconds = policy.budget if budget is None else duration(budget)
     seed = policy.seed if audit.seed is None else audit.seed
+    named = parse_norms(audit.norm or policy.norm or "l2")
 
     from lipaudit.audit import Preprocess, Settings
-    from lipaudit.numerics.norms import Norm
+    from lipaudit.numerics.norms import NormPair
 
     _one_thread()
+    pair = NormPair.parse(named)
     return Settings(
-        norm=Norm(audit.norm or policy.norm or "l2"),
+        norm=pair if pair.mixed else pair.source,
         domain=_domain(domain),
         preprocess=None if given is None else Preprocess(given.mean, given.std, given.source),
         methods=methods,
@@ -102,6 +104,13 @@ def parse_fix(text: str) -> tuple[str, float | Path]:
     if len(numbers) != 1:
         raise UsageError(f"--fix {text!r} is not NAME=NUMBER or NAME=FILE.npy")
     return name, numbers[0]
+
+
+def parse_norms(text: str) -> str:
+    """'l2', or 'linf:l2' for different norms of inputs and outputs."""
+    if not is_norms(text):
+        raise UsageError(f"--norm {text!r} is neither l1, l2 or linf nor a pair of them such as linf:l2")
+    return text
 
 
 def parse_domain(text: str) -> tuple[float, float] | Path:

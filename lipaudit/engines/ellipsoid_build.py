@@ -12,7 +12,7 @@ from lipaudit.engines.engine import Declined
 from lipaudit.graph.graph import Node
 from lipaudit.graph.problem import Problem
 from lipaudit.linear.map import LinearMap
-from lipaudit.linear.norms.operator import underflow_of_copy
+from lipaudit.linear.norms.entries import underflow_of_copy
 from lipaudit.linear.norms.sums import unscaled
 from lipaudit.numerics.rounding import TINY, add_up, gamma
 from lipaudit.ops.affine import Affine

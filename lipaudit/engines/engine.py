@@ -25,6 +25,8 @@ class Engine(ABC):
     label: ClassVar[str]
     norms: ClassVar[frozenset[Norm]] = frozenset(Norm)
     """The norms it has something to say in; asked for another, it declines."""
+    mixed: ClassVar[bool] = False
+    """Whether it knows pairs of different norms; where not, the harness declines for it."""
 
     @abstractmethod
     def bound(self, problem: Problem) -> UpperBound:
@@ -45,6 +47,8 @@ class Outcome:
 def run(engine: Engine, problem: Problem) -> Outcome:
     """The engine's answer, timed. Whatever it throws is an answer that it declined; none of it becomes a bound."""
     start = time.monotonic()
+    if problem.pair.mixed and not engine.mixed:
+        return Outcome(engine, 0.0, reason=f"it knows one norm for both sides, not {problem.pair}")
     if problem.time_left <= 0:
         return Outcome(engine, 0.0, reason="the budget was spent before it started")
     try:

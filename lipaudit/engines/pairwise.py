@@ -6,7 +6,7 @@ import torch
 
 from lipaudit.graph.problem import Problem
 from lipaudit.linear.map import LinearMap
-from lipaudit.linear.norms.operator import underflow_of_copy
+from lipaudit.linear.norms.entries import underflow_of_copy
 from lipaudit.numerics.bound import UpperBound
 from lipaudit.numerics.norms import Norm
 from lipaudit.numerics.rounding import add_up, gamma, mul_up, sqrt_up, up

@@ -1,6 +1,6 @@
 """The policy: what a configuration asks of which model. Parsed by one function that knows every key there is.
 
-model = "model.onnx"            norm = "l2"             domain = [0, 1] or "box.npz"
+model = "model.onnx"            norm = "l2" | "linf:l2"  domain = [0, 1] or "box.npz"
 preprocess = "none" | {scale = 255} | {mean = [...], std = [...]}
 inputs = "val.npz:x"            labels = "val.npz:y"
 output = "logits"               input = "x" or a list   [fix] state = 0 or "state.npy"
@@ -114,7 +114,7 @@ def _model(content: Mapping[str, object], folder: Path, where: str) -> ModelPoli
         raise UsageError(f'{where}: a limit is relative to a baseline; say which file: baseline = "{BASELINE}"')
     return ModelPolicy(
         model=None if model is None else folder / model,
-        norm=fields.choice("norm", NORMS),
+        norm=_norms(fields),
         domain=_domain(fields, folder),
         preprocess=_preprocess(fields, where),
         inputs=_file(fields.text("inputs"), folder),
@@ -132,6 +132,19 @@ def _model(content: Mapping[str, object], folder: Path, where: str) -> ModelPoli
         levels=parse_levels(fields.table("rules"), f"{where}, [rules]"),
         waivers=parse_waivers(fields.tables("waivers"), f"{where}, waivers"),
     )
+
+
+def is_norms(text: str) -> bool:
+    """Whether a text names a norm, or a pair of them: of the inputs and of the outputs."""
+    names = text.split(":")
+    return len(names) <= 2 and all(name in NORMS for name in names)
+
+
+def _norms(fields: Fields) -> str | None:
+    value = fields.text("norm")
+    if value is not None and not is_norms(value):
+        raise fields.wrong("norm", 'one of l1, l2, linf, or a pair such as "linf:l2"')
+    return value
 
 
 def _file(spec: str | None, folder: Path) -> str | None:

@@ -1,9 +1,11 @@
-"""The vector norms l1, l2 and linf, their duals, and outward-rounded values of them."""
+"""The vector norms l1, l2 and linf, their duals, outward-rounded values of them, and pairs of them."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from enum import Enum
+from typing import final
 
 import torch
 
@@ -21,7 +23,7 @@ from lipaudit.numerics.rounding import (
 
 
 class Norm(Enum):
-    """A vector norm; the operator norm of a map is the one it induces on both sides."""
+    """A vector norm. Where a pair of norms is asked for, it stands for itself on both sides."""
 
     L1 = "l1"
     L2 = "l2"
@@ -65,3 +67,49 @@ class Norm(Enum):
         if self is Norm.LINF:
             return max(parts, default=0.0)
         return add_up(*parts) if self is Norm.L1 else hypot_up(*parts)
+
+    def conversion_up(self, other: Norm, size: int) -> float:
+        """c with |x|_other <= c |x|_self for x in R^size, rounded up: 1, sqrt(size) or size; tight for size >= 1."""
+        if self is other or self is Norm.L1 or other is Norm.LINF:
+            return 1.0
+        if self is Norm.LINF and other is Norm.L1:
+            return float(size)
+        root = math.isqrt(size)
+        return float(root) if root * root == size else sqrt_up(float(size))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class NormPair:
+    """The norms of a gain: |f(x) - f(y)|_target <= L |x - y|_source."""
+
+    source: Norm
+    target: Norm
+
+    @staticmethod
+    def of(norms: Norms) -> NormPair:
+        """A norm stands for itself on both sides."""
+        return norms if isinstance(norms, NormPair) else NormPair(norms, norms)
+
+    @staticmethod
+    def parse(text: str) -> NormPair:
+        """'l2' or 'linf:l2'. Raises ValueError for other texts."""
+        source, colon, target = text.partition(":")
+        return NormPair(Norm(source), Norm(target if colon else source))
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the two norms differ: what holds for one norm on both sides does not apply then."""
+        return self.source is not self.target
+
+    @property
+    def dual(self) -> NormPair:
+        """||A||_{p->q} = ||A'||_{q*->p*}."""
+        return NormPair(self.target.dual, self.source.dual)
+
+    def __str__(self) -> str:
+        return f"{self.source.value} -> {self.target.value}"
+
+
+Norms = Norm | NormPair
+"""What may be asked for: one norm for both sides, or a pair."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import torch
 
 from lipaudit.errors import InvalidInput
 from lipaudit.graph.graph import Graph
 from lipaudit.numerics.box import Box
-from lipaudit.numerics.norms import Norm
+from lipaudit.numerics.norms import Norm, NormPair, Norms
 from lipaudit.probes.jacobian import jacobian_norms
+from lipaudit.probes.mixed_jacobian import is_hard
 from lipaudit.probes.witness import Witness, best_witness
 
 _ELITE = 4
@@ -40,7 +41,7 @@ class _Found:
 
 def ascend(
     graph: Graph,
-    norm: Norm,
+    norm: Norms,
     region: Box | None,
     *,
     starts: torch.Tensor | None = None,
@@ -80,10 +81,11 @@ def _inside(x: torch.Tensor, region: Box | None) -> torch.Tensor:
     return x if region is None else torch.minimum(torch.maximum(x, region.lower), region.upper)
 
 
-def _measure(graph: Graph, norm: Norm, points: torch.Tensor) -> _Found:
+def _measure(graph: Graph, norm: Norms, points: torch.Tensor) -> _Found:
     """What is found at the points. Those where the function has no derivative (0/0, the root of 0) are left out."""
     try:
-        answer = jacobian_norms(graph.forward, points, norm, tolerance=1e-3, directions=True)
+        method: Literal["auto", "ascent"] = "ascent" if is_hard(NormPair.of(norm)) else "auto"
+        answer = jacobian_norms(graph.forward, points, norm, method=method, tolerance=1e-3, directions=True)
     except InvalidInput:
         if len(points) == 1:
             return _Found(points[:0], points.new_zeros(0), points[:0])
@@ -94,7 +96,7 @@ def _measure(graph: Graph, norm: Norm, points: torch.Tensor) -> _Found:
 
 
 def _climb(
-    graph: Graph, norm: Norm, region: Box | None, found: _Found, deadline: float, generator: torch.Generator
+    graph: Graph, norm: Norms, region: Box | None, found: _Found, deadline: float, generator: torch.Generator
 ) -> _Found:
     """Rounds of proposals around the best points until time or patience ends. Each keeps the best of all."""
     idle = 0
@@ -106,7 +108,7 @@ def _climb(
     return found
 
 
-def _proposals(graph: Graph, norm: Norm, found: _Found, generator: torch.Generator) -> torch.Tensor:
+def _proposals(graph: Graph, norm: Norms, found: _Found, generator: torch.Generator) -> torch.Tensor:
     """Hops of random length: random ones, along the most amplified direction, along the gradient of the slope."""
     count, shape = len(found.points), found.points.shape[1:]
     ones = [1] * len(shape)
@@ -129,16 +131,17 @@ def norm_2(x: torch.Tensor) -> torch.Tensor:
     return Norm.L2.of(x).reshape(-1, *[1] * (x.dim() - 1))
 
 
-def _uphill(graph: Graph, norm: Norm, found: _Found) -> torch.Tensor:
+def _uphill(graph: Graph, norm: Norms, found: _Found) -> torch.Tensor:
     """The gradient of u'J(x)v for fixed v and u dual to J v: 0 on the pieces of a piecewise linear function."""
     x = found.points.detach().requires_grad_(True)
     v = found.directions
     step = 1e-6 * norm_2(x.detach()).clamp(min=1e-3)
     with torch.no_grad():
         change = (graph.forward(x + step * v) - graph.forward(x - step * v)).reshape(len(x), -1)
-    if norm is Norm.L1:
+    target = NormPair.of(norm).target
+    if target is Norm.L1:
         u = change.sign()
-    elif norm is Norm.LINF:
+    elif target is Norm.LINF:
         u = torch.zeros_like(change).scatter(1, change.abs().argmax(1, keepdim=True), 1.0) * change.sign()
     else:
         u = change / change.norm(dim=1, keepdim=True).clamp(min=1e-300)

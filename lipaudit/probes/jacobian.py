@@ -13,8 +13,9 @@ from typing import Literal, final
 import torch
 
 from lipaudit.errors import InvalidInput
-from lipaudit.numerics.norms import Norm
+from lipaudit.numerics.norms import Norm, NormPair, Norms
 from lipaudit.probes.bidiagonal import lanczos, length, or_one
+from lipaudit.probes.mixed_jacobian import ascended, is_hard, largest_line, line_direction
 from lipaudit.probes.products import Function, Product, products, survey
 
 _EXPLICIT = 40  # min(m, n) up to which all of J costs no more than Lanczos does
@@ -28,14 +29,14 @@ _STEPS = 64  # Lanczos steps of the first round; the few samples that need more 
 class JacobianNorms:
     """What `jacobian_norms` computed at N inputs.
 
-    norm: [N], the operator norm that one vector norm on both sides induces. At a kink it belongs to
+    norm: [N], the operator norm of one vector norm on both sides, or of a pair. At a kink it belongs to
         the one element of the Clarke Jacobian that autograd returns; rounding is not bounded.
     direction: [N, *in_shape] with |d| = 1 and |J d| = norm, or None where not asked for.
         l2: a top right singular vector, its sign fixed by the seed; l1: the unit vector of the
         first largest column; linf: the signs (0 counts as +) of the first largest row.
     residual: [N], |J^T u - norm v| of the pair: some singular value is that near. 0 if explicit.
     converged: [N] bool: residual <= tolerance * norm, or the Krylov space is all there is.
-    method: "explicit" or "lanczos".
+    method: "explicit", "lanczos", or "ascent": values that are attained, at most the norms.
     """
 
     norm: torch.Tensor
@@ -48,9 +49,9 @@ class JacobianNorms:
 def jacobian_norms(
     fn: Function,
     x: torch.Tensor,
-    norm: Norm,
+    norms: Norms,
     *,
-    method: Literal["auto", "explicit", "lanczos"] = "auto",
+    method: Literal["auto", "explicit", "lanczos", "ascent"] = "auto",
     tolerance: float = 1e-6,
     directions: bool = False,
     seed: int = 0,
@@ -64,7 +65,8 @@ def jacobian_norms(
     "explicit" takes all min(m, n) pulls or pushes; l1 and linf need it. "lanczos" (l2 only) is
         Golub-Kahan bidiagonalisation with the smaller side's vectors reorthogonalised, which is
         enough: Simon and Zha 2000 (SIAM J. Sci. Comput. 21(6)). "auto" is explicit for l1, linf and
-        min(m, n) <= 40.
+        min(m, n) <= 40, and for pairs from l1 or to linf. The other pairs are NP-hard: "ascent" has
+        to be asked for by name, and answers with directions and what they attain.
     Lanczos stops a sample at residual <= tolerance * norm. Its norm is at most |J| (rounding aside)
         and that near to a singular value: the top one, unless the start is orthogonal to it.
     seed: of the start, the same for each sample, and of the sign of a direction.
@@ -77,9 +79,14 @@ def jacobian_norms(
         raise ValueError(f"not a float64 batch, or empty: {tuple(x.shape)}, {x.dtype}")
     inputs, (outputs, held) = x[0].numel(), survey(fn, x)
     small, pulls = min(inputs, outputs), outputs <= inputs
-    explicit = method == "explicit" or (method == "auto" and (norm is not Norm.L2 or small <= _EXPLICIT))
-    if not explicit and norm is not Norm.L2:
-        raise ValueError(f"method lanczos is for l2, not {norm.value}")
+    pair = NormPair.of(norms)
+    norm = pair.source
+    if (method == "ascent") != is_hard(pair):
+        raise ValueError(f"{pair}: ascent is for the norms that are hard to compute, and they have nothing else")
+    krylov = norm is Norm.L2 and not pair.mixed
+    explicit = method == "explicit" or (method == "auto" and (not krylov or small <= _EXPLICIT))
+    if method == "lanczos" and not krylov:
+        raise ValueError(f"method lanczos is for l2, not {pair}")
     noise = torch.Generator().manual_seed(seed)
     start, sign = (torch.randn(k, generator=noise, dtype=x.dtype).to(x) for k in (small, inputs))
     value, residual = x.new_zeros(len(x)), x.new_zeros(len(x))
@@ -88,16 +95,24 @@ def jacobian_norms(
     todo, finished = torch.arange(len(x), device=x.device), 0
     rounds = [min(_STEPS, small), min(small, max(_STEPS, _MEMORY // (8 * small)))]
     if explicit:
-        rounds = [max(inputs, outputs) if norm is Norm.L2 else 1]
+        rounds = [max(inputs, outputs) if krylov else 1]
+    elif method == "ascent":
+        rounds = [1]
     for steps in rounds:
         fit = max(1, _MEMORY // (3 * held + 8 * (small * steps + 4 * (inputs + outputs))))
         batch = min(_ROWS, fit, batch_size or _ROWS)
         for at in range(0, len(todo), batch):
             part = todo[at : at + batch]
             pull, push = products(fn, x[part], both=not (explicit and pulls))
+            rows = max(1, min(_ROWS, fit) // len(part))
+            along: torch.Tensor | None = None
             sides = (pull, push) if pulls else (push, pull)
-            if explicit:
-                rows = max(1, min(_ROWS, fit) // len(part))
+            if method == "ascent":
+                value[part], along = ascended(pull, push, pair, seed)
+            elif pair.mixed:
+                value[part], top = largest_line(sides, pair, rows, pulls=pulls)
+                along = line_direction(pair, top, pull) if directions else None
+            elif explicit:
                 value[part], top = _explicit(sides[0], norm, rows, pulls=pulls)
             else:
                 found = lanczos(*sides, start, steps, tolerance)
@@ -106,14 +121,15 @@ def jacobian_norms(
             if len(bad):
                 raise InvalidInput(f"the Jacobian at sample {int(bad[0])} is not finite")
             if direction is not None:
-                found_direction = _direction(norm, top, pull, sign, pulls=pulls)
-                direction[part] = found_direction.reshape(x[part].shape)
+                if along is None:
+                    along = _direction(norm, top, pull, sign, pulls=pulls)
+                direction[part] = along.reshape(x[part].shape)
             finished += len(part) if steps == rounds[-1] else int(converged[part].sum())
             if progress is not None:
                 progress(finished)
         todo = todo[~converged[todo]]
-    method = "explicit" if explicit else "lanczos"
-    return JacobianNorms(value, direction, residual, converged, method)
+    used = "ascent" if method == "ascent" else "explicit" if explicit else "lanczos"
+    return JacobianNorms(value, direction, residual, converged, used)
 
 
 def _explicit(product: Product, norm: Norm, rows: int, *, pulls: bool) -> tuple[torch.Tensor, torch.Tensor]:

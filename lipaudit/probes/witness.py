@@ -10,7 +10,7 @@ import torch
 from lipaudit.graph.graph import Graph, Node, evaluate
 from lipaudit.numerics.bound import LowerBound
 from lipaudit.numerics.box import Box
-from lipaudit.numerics.norms import Norm
+from lipaudit.numerics.norms import NormPair, Norms
 from lipaudit.numerics.rounding import div_down, tensor_down, up
 
 
@@ -39,25 +39,26 @@ def _interval(node: Node, args: tuple[Box, ...]) -> Box:
     return node.op.interval(*args)
 
 
-def slopes_below(graph: Graph, norm: Norm, x: torch.Tensor, y: torch.Tensor) -> list[float]:
-    """Lower bounds of |f(y) - f(x)| / |y - x| for each row of x, y [B, *input_shape].
+def slopes_below(graph: Graph, norms: Norms, x: torch.Tensor, y: torch.Tensor) -> list[float]:
+    """Lower bounds of |f(y) - f(x)| / |y - x| for each row of x, y [B, *input_shape], in one norm or a pair.
 
     Sound: f(x) and f(y) are enclosed in boxes, |f(y) - f(x)| is at least the gap between them entry by entry, and
     every operation is rounded towards 0. No differentiability is needed: a pair's slope is a lower bound of the
     constant on any convex set that holds both points.
     """
+    pair = NormPair.of(norms)
     fx, fy = values_at(graph, x), values_at(graph, y)
     gap = torch.maximum(tensor_down(fy.lower - fx.upper), tensor_down(fx.lower - fy.upper))
     gap = torch.nan_to_num(gap, nan=0.0, posinf=0.0, neginf=0.0).clamp(min=0.0)
     slopes = []
     for rise, step in zip(gap, y - x, strict=True):
-        length = up(norm.bounds_of(step)[1] * up(1.0 + 2.0**-51))  # y - x is rounded once an entry
-        slopes.append(div_down(norm.bounds_of(rise)[0], length) if length > 0.0 else 0.0)
+        length = up(pair.source.bounds_of(step)[1] * up(1.0 + 2.0**-51))  # y - x is rounded once an entry
+        slopes.append(div_down(pair.target.bounds_of(rise)[0], length) if length > 0.0 else 0.0)
     return slopes
 
 
 def best_witness(
-    graph: Graph, norm: Norm, points: torch.Tensor, directions: torch.Tensor, region: Box | None
+    graph: Graph, norms: Norms, points: torch.Tensor, directions: torch.Tensor, region: Box | None
 ) -> Witness | None:
     """The steepest proven pair along the given directions through the given points, within the region.
 
@@ -67,7 +68,8 @@ def best_witness(
     x, y = _pairs(points, directions, region)
     with torch.no_grad():
         moves = [graph.forward(y[rows]) - graph.forward(x[rows]) for rows in batches(graph, len(x))]
-    rises = norm.of(torch.cat(moves)) / norm.of(y - x)
+    pair = NormPair.of(norms)
+    rises = pair.target.of(torch.cat(moves)) / pair.source.of(y - x)
     rises = torch.nan_to_num(rises, nan=0.0, posinf=0.0)
     # the best few of every step length, since the shortest ones look steep by rounding alone
     by_step = rises.reshape(len(_STEPS), -1)
@@ -75,7 +77,7 @@ def best_witness(
         by_step.topk(min(2, by_step.shape[1]), 1).indices + torch.arange(len(_STEPS))[:, None] * by_step.shape[1]
     ).reshape(-1)
     x, y = x[chosen], y[chosen]
-    slopes = slopes_below(graph, norm, x, y)
+    slopes = slopes_below(graph, norms, x, y)
     best = max(range(len(slopes)), key=slopes.__getitem__)
     if slopes[best] <= 0.0:
         return None

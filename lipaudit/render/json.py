@@ -84,6 +84,7 @@ def _layer(layer: Layer) -> Json:
         "nodes": list(layer.nodes),
         "weight": layer.weight,
         "gain": bound_json(layer.gain),
+        "norms": layer.norms or None,
     }
 
 

@@ -78,15 +78,17 @@ def _facts(report: AuditReport, verbose: bool) -> Table:
 
 
 def _layers(report: AuditReport, verbose: bool) -> Table:
-    shares = _shares(report.layers)
+    shares, mixed = _shares(report.layers), any(layer.norms for layer in report.layers)
     rows = []
     for layer, share in zip(report.layers, shares, strict=True):
         node = " + ".join(layer.nodes) if verbose and layer.nodes else layer.node
         gain = Cell(numbers.upper(layer.gain.value, 5), "plain" if layer.gain.finite else "warn")
         bar = Cell("" if share is None else numbers.percent(share), share=share)
-        rows.append((Cell(node, "name"), Cell(layer.op, "name"), Cell(layer.weight, "name"), gain, _CERTIFIED, bar))
-    columns = ("node", "op", "weight", "gain <=", "kind", "share of log-product")
-    return Table(f"Per-layer gains ({words.norms(report.problem)})", columns, tuple(rows), frozenset({3}))
+        norms = [Cell(layer.norms)] if mixed else []
+        name = (Cell(node, "name"), Cell(layer.op, "name"), Cell(layer.weight, "name"))
+        rows.append((*name, *norms, gain, _CERTIFIED, bar))
+    columns = ("node", "op", "weight", *(["norms"] if mixed else []), "gain <=", "kind", "share of log-product")
+    return Table(f"Per-layer gains ({words.norms(report.problem)})", columns, tuple(rows), frozenset({3 + mixed}))
 
 
 _CERTIFIED, _ATTAINED = Cell("certified", "good"), Cell("attained", "good")

@@ -78,6 +78,7 @@ class Layer:
     """The gain of one node of the simplified graph: of a run of linear nodes, or of a nonlinearity.
 
     node, op: names for a table; nodes: every ONNX node merged here; weight: its shape in a few characters.
+    norms: of this gain ('linf -> l2') where the audit's two norms differ, else "".
     """
 
     node: str
@@ -85,6 +86,7 @@ class Layer:
     nodes: tuple[str, ...]
     weight: str
     gain: UpperBound
+    norms: str = ""
 
 
 @final

@@ -274,3 +274,20 @@ def test_a_box_of_arrays(capsys: Captured, folder: Path) -> None:
 def test_the_sample_policy_of_the_demo_passes(capsys: Captured) -> None:
     out, _ = answer(capsys, 0, "gate", "--config", str(SAMPLES / "demo.toml"))
     assert out.endswith("verdict: pass\n")
+
+
+def test_different_norms_of_inputs_and_outputs(capsys: Captured, folder: Path) -> None:
+    """A pair is in the title, in every layer and in the JSON; what cannot be had in it is said."""
+    common = ("digits_mlp.onnx", "--preprocess", "none", "--norm")
+    shown = data(capsys, 0, "bound", *common, "linf:l2", "--domain", "0,16", "--method", "changeover")
+    assert (shown["problem"]["norm_in"], shown["problem"]["norm_out"]) == ("linf", "l2")
+    assert shown["layers"][0]["norms"] == "linf -> l2"
+    assert shown["lower"]["value"] <= shown["upper"]["value"]
+    _, err = answer(capsys, 2, "local", *common, "linf:l2", "--inputs", "digits_mlp.npz:x")
+    assert "NP-hard" in err
+    _, err = answer(
+        capsys, 2, "certify", *common, "linf:l2", "--inputs", "digits_mlp.npz:x", "--labels", "digits_mlp.npz:y"
+    )
+    assert "the inputs' norm alone" in err
+    found = data(capsys, 0, "local", *common, "l1:l2", "--inputs", "digits_mlp.npz:x")
+    assert 0.0 < found["samples"]["norm"]["max"] <= found["lower"]["value"] * 1.01

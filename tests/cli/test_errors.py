@@ -36,7 +36,7 @@ def fails(capsys: Captured, *arguments: str) -> tuple[int, str]:
     [
         (["bnd"], "No such command 'bnd'. Did you mean 'bound'? (see lipaudit --help)"),
         (["bound", "m", "--fo"], "No such option: --fo"),
-        (["bound", "m", "--norm", "l3"], "'l3' is not one of"),
+        (["bound", "m", "--norm", "l3"], "'l3' is neither l1, l2 or linf nor a pair"),
         (["bound"], "give a MODEL"),
         (["bound", "nope.onnx"], "model nope.onnx does not exist"),
         (["bound", "m", "--domain", "1"], "--domain '1' is neither"),

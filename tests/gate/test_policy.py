@@ -105,7 +105,7 @@ def test_every_key_at_once() -> None:
         ("[[models]]\nmodel='a'\nnrom = 'l2'", "models 1: unknown key 'nrom'; did you mean 'norm'?"),
         ("preprocess = {scal = 255}", "did you mean 'scale'?"),
         ("zzz = 1", "(known: model, norm,"),
-        ("norm = 'l3'", "norm must be one of l1, l2, linf, not 'l3'"),
+        ("norm = 'l3'", "norm must be one of l1, l2, linf, or a pair such as \"linf:l2\", not 'l3'"),
         ("model = 3", "model must be a text"),
         ("domain = [1, 0]", "domain must be [low, high]"),
         ("domain = [0, nan]", "domain must be [low, high]"),

@@ -79,7 +79,7 @@ def conv_l2(
     """
     if kernel.dtype != torch.float64 or kernel.dim() < 3 or groups < 1 or len(kernel) % groups:
         raise ValueError(f"kernel {tuple(kernel.shape)} of {kernel.dtype} in {groups} groups")
-    axes = _axes(tuple(kernel.shape[2:]), in_size, stride, dilation, pads)
+    axes = axes_of(tuple(kernel.shape[2:]), in_size, stride, dilation, pads)
     if kernel.numel() == 0 or not all(axis.taps.numel() for axis in axes):
         return ZERO
     if not bool(kernel.isfinite().all()):
@@ -106,7 +106,7 @@ def conv_l2(
     return UpperBound(add_up(value, lost), evidence)
 
 
-def _axes(
+def axes_of(
     sizes: tuple[int, ...],
     in_size: tuple[int, ...],
     stride: tuple[int, ...],

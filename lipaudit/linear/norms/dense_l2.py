@@ -103,6 +103,29 @@ def _certified_square(x: torch.Tensor) -> float:
     return math.inf
 
 
+def certified_top(matrix: torch.Tensor) -> float:
+    """lambda_max(M) <= value for M (m, m) symmetric float64, of either sign; inf if no shift could be factored.
+
+    Sound: t I - M = L L^T + R with L L^T >= 0, for any t and L, as above. Width about 64 m u ||M||.
+    """
+    g = matrix.unsqueeze(0)
+    size = float(g.abs().sum(-1).max())
+    if size == 0.0:
+        return 0.0
+    slack = 64.0 * len(matrix) * U
+    try:
+        top = _ritz(g + size * torch.eye(len(matrix), dtype=g.dtype), 128)[0] - size if len(matrix) > 512 else None
+        guess = float(torch.linalg.eigvalsh(g)[0, -1] if top is None else top)
+        for _ in range(_ATTEMPTS):
+            bound, failed = _residual_bound(g, guess + slack * size)
+            if not bool(failed.any()):
+                return bound
+            slack *= 64.0
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        pass  # no guess, no proof
+    return math.inf
+
+
 def _residual_bound(g: torch.Tensor, t: float) -> tuple[float, torch.Tensor]:
     """(bound, failed): lambda_max(G_b) <= bound for every b except those that failed, without an L.
 

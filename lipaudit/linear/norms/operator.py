@@ -13,14 +13,21 @@ from lipaudit.linear.fuse import add, compose
 from lipaudit.linear.map import Adjoint, Compose, LinearMap, Sum
 from lipaudit.linear.norms.conv_l2 import conv_l2
 from lipaudit.linear.norms.dense_l2 import dense_l2, stacked_l2
+from lipaudit.linear.norms.entries import (
+    SAFE_FROM_UNDERFLOW,
+    inflated,
+    majorant_sum,
+    schur_sum,
+    underflow_of_copy,
+    whole_sqrt_up,
+    with_error,
+)
+from lipaudit.linear.norms.mixed import mixed_norm
 from lipaudit.linear.pointwise import Diagonal
 from lipaudit.linear.selection import Selection
 from lipaudit.numerics.bound import UNBOUNDED, ZERO, UpperBound, tightest
-from lipaudit.numerics.norms import Norm
-from lipaudit.numerics.rounding import TINY, add_up, gamma, mul_up, sqrt_up, up
-
-# Below this the |A| |B| of a product could underflow, where relative error bounds no longer hold.
-_SAFE_FROM_UNDERFLOW = 1e-200
+from lipaudit.numerics.norms import Norm, NormPair, Norms
+from lipaudit.numerics.rounding import add_up, gamma, mul_up, up
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +43,35 @@ class OperatorNorms:
     """Certified operator norms, each computed once a map. The cache is the only thing that changes in it."""
 
     limits: Limits = field(default_factory=Limits)
-    _known: dict[tuple[int, Norm], tuple[LinearMap, UpperBound]] = field(default_factory=dict)
+    _known: dict[tuple[int, NormPair], tuple[LinearMap, UpperBound]] = field(default_factory=dict)
 
-    def of(self, part: LinearMap, norm: Norm) -> UpperBound:
-        """An upper bound of sup |A x| / |x|, both sides in `norm`; every rounding outward."""
-        key = (id(part), norm)
+    def of(self, part: LinearMap, norms: Norms) -> UpperBound:
+        """An upper bound of sup |A x| / |x|, in one norm on both sides or a pair; every rounding outward."""
+        pair = NormPair.of(norms)
+        key = (id(part), pair)
         if key not in self._known:
-            self._known[key] = (part, self._compute(part, norm))  # the map is kept, so its id stays its own
+            self._known[key] = (part, self._compute(part, pair))  # the map is kept, so its id stays its own
         return self._known[key][1]
 
-    def of_row(self, parts: tuple[LinearMap, ...], norm: Norm) -> UpperBound:
+    def of_row(self, parts: tuple[LinearMap, ...], norms: Norms) -> UpperBound:
         """An upper bound of the norm of [A_1 ... A_k], the map of all arguments as one vector."""
         if len(parts) == 1:
-            return self.of(parts[0], norm)
-        row = row_of(parts)
-        # |sum A_i d_i| <= sum ||A_i|| |d_i| <= |(||A_i||)|_dual |d|
-        combined = UpperBound(norm.dual.combine_up([self.of(p, norm).value for p in parts]), "parts combined")
+            return self.of(parts[0], norms)
+        row, dual = row_of(parts), NormPair.of(norms).source.dual
+        # |sum A_i d_i| <= sum ||A_i|| |d_i| <= |(||A_i||)|_dual |d|, the dual of the arguments' norm
+        combined = UpperBound(dual.combine_up([self.of(p, norms).value for p in parts]), "parts combined")
         if isinstance(row, Selection) or self._small(row):
-            return tightest(combined, self.of(row, norm))
+            return tightest(combined, self.of(row, norms))
         return combined
 
-    def _compute(self, part: LinearMap, norm: Norm) -> UpperBound:
+    def _compute(self, part: LinearMap, pair: NormPair) -> UpperBound:
         if part.in_size == 0 or part.out_size == 0:
             return ZERO
         if isinstance(part, Adjoint):
-            return self.of(part.of, norm.dual)  # ||A'||_q = ||A||_p for 1/p + 1/q = 1
+            return self.of(part.of, pair.dual)  # ||A'||_{q*->p*} = ||A||_{p->q}, duals by 1/p + 1/q = 1
+        if pair.mixed:
+            return mixed_norm(part, pair, lambda norm: self.of(part, norm), self._copies(part))
+        norm = pair.source
         return self._l2(part) if norm is Norm.L2 else self._sums(part, norm)
 
     def _sums(self, part: LinearMap, norm: Norm) -> UpperBound:
@@ -71,13 +82,13 @@ class OperatorNorms:
                 used = float(part.most_copies())
                 return UpperBound(used if norm is Norm.L1 else min(used, 1.0), "exact")
             case Diagonal():
-                return UpperBound(_inflated(float(part.scale.abs().max()), part.scale_roundings), "exact")
+                return UpperBound(inflated(float(part.scale.abs().max()), part.scale_roundings), "exact")
             case _:
                 pass
-        bound = _majorant_sum(part, norm)
+        bound = majorant_sum(part, norm)
         if not isinstance(part, Compose | Sum):
             return UpperBound(bound, "sums of |weights|")
-        if not _SAFE_FROM_UNDERFLOW < bound < math.inf:
+        if not SAFE_FROM_UNDERFLOW < bound < math.inf:
             return tightest(self._pieces(part, norm), UpperBound(bound, "sums of |weights|"))
         if not self._copies(part):
             return UpperBound(bound, "sums of |weights|")
@@ -96,14 +107,14 @@ class OperatorNorms:
     def _l2(self, part: LinearMap) -> UpperBound:
         match part:
             case Selection():
-                return UpperBound(_whole_sqrt_up(part.most_copies()), "exact")
+                return UpperBound(whole_sqrt_up(part.most_copies()), "exact")
             case Diagonal():
                 largest = float(part.scale.abs().max())
-                return UpperBound(_inflated(largest, part.scale_roundings), "exact")
+                return UpperBound(inflated(largest, part.scale_roundings), "exact")
             case Dense():
                 stack = part.weight.reshape(-1, *part.weight.shape[-2:])
                 stored = dense_l2(stack[0]) if len(stack) == 1 else stacked_l2(stack)
-                return _with_error(stored, part, part.weight_roundings)
+                return with_error(stored, part, part.weight_roundings)
             case Conv():
                 return self._conv(part)
             case _:
@@ -111,13 +122,13 @@ class OperatorNorms:
 
     def _conv(self, part: Conv) -> UpperBound:
         stored = conv_l2(part.kernel, part.source[2:], part.stride, part.dilation, part.pads, part.groups)
-        bound = _with_error(stored, part, part.kernel_roundings)
+        bound = with_error(stored, part, part.kernel_roundings)
         # On small images the padding's border is most of the map, and a dense copy is both cheap and exact.
         return tightest(bound, self._dense_copy(part)) if self._small(part) else bound
 
     def _composite(self, part: LinearMap) -> UpperBound:
         copy = self._dense_copy(part) if self._small(part) else UNBOUNDED
-        if _SAFE_FROM_UNDERFLOW < copy.value < math.inf:
+        if SAFE_FROM_UNDERFLOW < copy.value < math.inf:
             return copy
         return tightest(copy, self._pieces(part, Norm.L2), self._schur(part))
 
@@ -134,12 +145,12 @@ class OperatorNorms:
 
     def _schur(self, part: LinearMap) -> UpperBound:
         """||A||_2 <= sqrt(||A||_1 ||A||_inf)   (Schur; Golub & Van Loan, Matrix Computations, Cor. 2.3.2)."""
-        return UpperBound(_schur_sum(part), "sqrt(l1 linf)")
+        return UpperBound(schur_sum(part), "sqrt(l1 linf)")
 
     def _dense_copy(self, part: LinearMap) -> UpperBound:
         """Of fl(A) from unit vectors: ||A|| <= ||fl(A)|| + gamma ||majorant||, the latter by Schur's bound."""
         schur = self._schur(part)
-        if not _SAFE_FROM_UNDERFLOW < schur.value < math.inf:
+        if not SAFE_FROM_UNDERFLOW < schur.value < math.inf:
             return schur
         copy = dense_l2(part.as_matrix())
         value = add_up(copy.value, mul_up(gamma(part.roundings + 1), schur.value), underflow_of_copy(part))
@@ -155,75 +166,3 @@ def row_of(parts: tuple[LinearMap, ...]) -> LinearMap:
         pieces.append(compose(Selection.of((total,), pick), part))
         start += part.in_size
     return add(*pieces)
-
-
-def _majorant_sum(part: LinearMap, norm: Norm) -> float:
-    """The largest column (l1) or row (linf) sum of the majorant, rounded up; inf where it overflows half-way."""
-    majorant = part.majorant()
-    if norm is Norm.L1:
-        sums = majorant.adjoint(torch.ones(1, *part.out_shape, dtype=torch.float64))
-    else:
-        sums = majorant.apply(torch.ones(1, *part.in_shape, dtype=torch.float64))
-    largest = float(sums.max())
-    if not largest < math.inf:  # NaN is an overflow times 0
-        return math.inf
-    # once for the sums' own rounding, once for the stored weights against the intended ones
-    value = _inflated(largest, 2 * part.roundings + 1)
-    return add_up(value, _underflow(part, norm)) if _is_composite(part) else value
-
-
-def _schur_sum(part: LinearMap) -> float:
-    return mul_up(sqrt_up(_majorant_sum(part, Norm.L1)), sqrt_up(_majorant_sum(part, Norm.LINF)))
-
-
-def _is_composite(part: LinearMap) -> bool:
-    return isinstance(part, Compose | Sum) or (isinstance(part, Adjoint) and _is_composite(part.of))
-
-
-def _underflow(part: LinearMap, norm: Norm) -> float:
-    """How much of an entry of fl(A x), |x| <= 1, may be lost to products below the normal range.
-
-    A product that underflows is off by TINY at most, an inner product by TINY a term; later pieces stretch that by
-    their norms (linf for apply, l1 for adjoint). A piece by itself has no such products where x is 0 and 1.
-    """
-    count, stretch = _reach(part, norm)
-    return mul_up(TINY, float(count), stretch)
-
-
-def _reach(part: LinearMap, norm: Norm) -> tuple[int, float]:
-    """(terms of all inner products on one path, how much the pieces stretch a vector at most)."""
-    match part:
-        case Compose():
-            inner = [_reach(piece, norm) for piece in part.maps]
-            return sum(n for n, _ in inner), mul_up(*(stretch for _, stretch in inner))
-        case Sum():
-            inner = [_reach(term, norm) for term in part.terms]
-            return sum(n for n, _ in inner), add_up(*(stretch for _, stretch in inner))
-        case Adjoint():
-            return _reach(part.of, norm.dual)
-        case _:
-            return max(part.in_size, part.out_size), max(1.0, _majorant_sum(part, norm))
-
-
-def underflow_of_copy(part: LinearMap) -> float:
-    """The same for the norm of the dense matrix of a composite: an entry's loss times its longer side."""
-    if not _is_composite(part):
-        return 0.0
-    lost = max(_underflow(part, Norm.L1), _underflow(part, Norm.LINF))
-    return mul_up(lost, float(max(part.in_size, part.out_size)))
-
-
-def _with_error(stored: UpperBound, part: LinearMap, roundings: int) -> UpperBound:
-    """Adds the norm of (intended - stored) weights: entrywise at most gamma |stored|."""
-    if roundings == 0:
-        return stored
-    return UpperBound(add_up(stored.value, mul_up(gamma(roundings + 1), _schur_sum(part))), stored.evidence)
-
-
-def _inflated(value: float, roundings: int) -> float:
-    return mul_up(value, up(1.0 + gamma(roundings))) if roundings else value
-
-
-def _whole_sqrt_up(n: int) -> float:
-    root = math.isqrt(n)
-    return float(root) if root * root == n else sqrt_up(float(n))
