@@ -43,7 +43,7 @@ ENGINES: tuple[Engine, ...] = (
     Changeover(),
     Converted((LayerProduct(), Ellipsoid())),
 )
-SEARCH_SECONDS = 2.0
+SEARCH_SECONDS = 4.0
 
 
 def bound(
@@ -97,7 +97,15 @@ def attained(target: Subject, starts: torch.Tensor | None = None, seconds: float
     """The best lower bound that a short search finds, with its witness in raw units."""
     started = time.monotonic()
     settings = target.settings
-    witness = ascend(target.graph, settings.norm, target.region, starts=starts, seconds=seconds, seed=settings.seed)
+    witness = ascend(
+        target.graph,
+        settings.norm,
+        target.region,
+        starts=starts,
+        seconds=seconds,
+        seed=settings.seed,
+        guide=target.simplified,
+    )
     return None if witness is None else as_attained(witness, "ascent", "Jacobian ascent, witness kept", started)
 
 

@@ -43,6 +43,19 @@ class Norm(Enum):
         lengths: torch.Tensor = torch.linalg.vector_norm(flat, order, dim=1)
         return lengths
 
+    def dual_vector(self, x: torch.Tensor) -> torch.Tensor:
+        """For each row w of [B, n]: a u with |u|_dual = 1 and u'w = |w|, to nearest; any such u where w is 0."""
+        if self is Norm.L1:
+            return torch.where(x < 0.0, -1.0, 1.0).to(x)
+        if self is Norm.LINF:
+            top = x.abs().argmax(1, keepdim=True)
+            sign = torch.where(x.gather(1, top) < 0.0, -1.0, 1.0).to(x)
+            return torch.zeros_like(x).scatter(1, top, sign)
+        size = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        first = torch.zeros_like(x)
+        first[:, 0] = 1.0
+        return torch.where(size > 0.0, x / size.clamp(min=1e-300), first)
+
     def bounds_of(self, x: torch.Tensor) -> tuple[float, float]:
         """(below, above): float64 enclosing the exact norm of one vector x of any shape.
 
