@@ -12,7 +12,9 @@ from lipaudit.cli.certify import certify
 from lipaudit.cli.check import check
 from lipaudit.cli.explain import explain
 from lipaudit.cli.gate import gate
+from lipaudit.cli.init import init
 from lipaudit.cli.local import local
+from lipaudit.cli.schema import schema
 
 app = typer.Typer(
     name="lipaudit",
@@ -46,5 +48,5 @@ def _root(
 
 
 app.add_typer(baseline, name="baseline")
-for _command in (bound, local, certify, gate, check, explain):
+for _command in (bound, local, certify, gate, check, init, explain, schema):
     app.command()(_command)

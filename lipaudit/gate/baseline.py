@@ -7,7 +7,6 @@ never promises more than was proven, and a value that has not changed is not wor
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -17,11 +16,11 @@ from typing import final
 
 from lipaudit.errors import InvalidInput, UsageError
 from lipaudit.gate.fields import Fields, is_number
+from lipaudit.gate.toml import toml_key, toml_text
 
 SCHEMA = 1
 DIGITS = 6
 _MODEL = ("model", "sha256", "recorded", "lipaudit", "settings", "values")
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _HEADER = """\
 # What `lipaudit baseline write` has recorded; `lipaudit gate` holds the models against it. Commit this file.
 # Upper bounds are rounded up, lower bounds and accuracies down. The values' names are those of the gate's rules.
@@ -120,29 +119,9 @@ def baseline_toml(baseline: Baseline) -> str:
     """The file's text: the same records give the same bytes."""
     blocks = [_HEADER + f"schema = {SCHEMA}\n"]
     for entry in baseline.entries:
-        lines = ["[[models]]", f"model = {_text(entry.model)}", f"sha256 = {_text(entry.sha256)}"]
-        lines += [f"recorded = {entry.recorded.isoformat()}", f"lipaudit = {_text(entry.version)}"]
-        lines += ["", "[models.settings]", *(f"{_key(k)} = {_text(v)}" for k, v in entry.settings.items())]
-        lines += ["", "[models.values]", *(f"{_key(k)} = {v!r}" for k, v in entry.values.items())]
+        lines = ["[[models]]", f"model = {toml_text(entry.model)}", f"sha256 = {toml_text(entry.sha256)}"]
+        lines += [f"recorded = {entry.recorded.isoformat()}", f"lipaudit = {toml_text(entry.version)}"]
+        lines += ["", "[models.settings]", *(f"{toml_key(k)} = {toml_text(v)}" for k, v in entry.settings.items())]
+        lines += ["", "[models.values]", *(f"{toml_key(k)} = {v!r}" for k, v in entry.values.items())]
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
-
-
-def _key(name: str) -> str:
-    return name if _BARE.fullmatch(name) else _text(name)
-
-
-def _text(text: str) -> str:
-    """A TOML basic string. Names come from model files: whatever is not plain is escaped."""
-    return '"' + "".join(_escaped(char) for char in text) + '"'
-
-
-def _escaped(char: str) -> str:
-    if char in '"\\':
-        return "\\" + char
-    if char.isprintable():
-        return char
-    code = ord(char)
-    if 0xD800 <= code < 0xE000:
-        return "\\uFFFD"  # TOML has no surrogates
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -226,4 +226,7 @@ def _fixed(fields: Fields, folder: Path, where: str) -> dict[str, float | Path]:
 
 def _budget(fields: Fields) -> float | None:
     value = fields.raw("budget")
-    return duration(value) if isinstance(value, str) else fields.number("budget")
+    seconds = duration(value) if isinstance(value, str) else fields.number("budget")
+    if seconds == 0.0:
+        raise fields.wrong("budget", "a positive number of seconds")
+    return seconds
