@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lipaudit.audit import Settings
+from lipaudit.audit import Fixed, Settings
 from lipaudit.errors import InvalidInput
 from lipaudit.gate.baseline import Baseline, Entry, baseline_toml, parse_baseline, relative_name, updated
 from lipaudit.gate.policy import ModelPolicy
@@ -71,6 +71,8 @@ def _settings(policy: ModelPolicy, settings: Settings, reports: Sequence[AuditRe
         "method": ", ".join(settings.methods) or "auto",
         "inputs": policy.inputs,
         "labels": policy.labels,
+        "input": ", ".join(settings.inputs) or None,
+        "fix": ", ".join(f"{name}={_held(held)}" for name, held in sorted(settings.fixed.items())) or None,
         "tolerance": None if policy.tolerance is None else repr(policy.tolerance),
     }
     digests = {}
@@ -82,6 +84,11 @@ def _settings(policy: ModelPolicy, settings: Settings, reports: Sequence[AuditRe
         digests["labels"] = _digest(read_array(policy.labels, "y", "labels"))
     named = {key: value for key, value in extra.items() if value is not None}
     return settings_of(reports[0], digests, named)
+
+
+def _held(fixed: Fixed) -> str:
+    """A number as it is, an array by what is in it."""
+    return repr(fixed.value) if isinstance(fixed.value, float | int) else f"sha256 {_digest(fixed.value)}"
 
 
 def _digest(*arrays: np.ndarray) -> str:

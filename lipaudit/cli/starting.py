@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lipaudit.cli.options import Audit
-from lipaudit.cli.settings import parse_domain, parse_preprocess, parse_shape
+from lipaudit.cli.settings import parse_domain, parse_fix, parse_preprocess, parse_shape
 from lipaudit.gate.baseline import relative_name
 from lipaudit.gate.policy import BASELINE
 from lipaudit.gate.toml import toml_key, toml_text
@@ -55,9 +55,9 @@ def configuration(report: AuditReport, audit: Audit, model: Path, file: Path) ->
         _facts(report),
         f"model = {toml_text(relative_name(model, file))}",
         "# How raw inputs become the model's. Nothing passes the gate before this is declared.\n" + _preprocess(audit),
-        f'norm = "{audit.norm or "l2"}"              # how changes of the input are measured: l2, l1 or linf',
+        f'norm = "{audit.norm or "l2"}"              # how changes are measured: l2, l1 or linf, or a pair: linf:l2',
         _domain(report, audit, file),
-        _choices(audit),
+        _choices(audit, file),
         '# Samples, for sensitivity and certified accuracy.\n# inputs = "val.npz:x"\n# labels = "val.npz:y"',
         _LIMITS,
         _REST,
@@ -107,9 +107,17 @@ def _domain(report: AuditReport, audit: Audit, file: Path) -> str:
     return "\n".join([*lines, f"domain = {value}"])
 
 
-def _choices(audit: Audit) -> str:
-    """The output and the shapes, where they were chosen."""
+def _choices(audit: Audit, file: Path) -> str:
+    """The output, the inputs and the shapes, where they were chosen."""
     lines = [] if audit.output is None else [f"output = {toml_text(audit.output)}"]
+    lines += [f"input = [{', '.join(map(toml_text, audit.input))}]"] if audit.input else []
+    held = [parse_fix(text) for text in audit.fix or ()]
+    if held:
+        values = (
+            (toml_key(name), plain(v) if isinstance(v, float) else toml_text(relative_name(v, file)))
+            for name, v in held
+        )
+        lines.append(f"fix = {{{', '.join(f'{name} = {value}' for name, value in values)}}}")
     shapes = [parse_shape(text) for text in audit.shape or ()]
     if shapes:
         inside = ", ".join(f"{toml_key(name)} = {list(sizes)}" for name, sizes in shapes)

@@ -21,7 +21,7 @@ NOTICE = 1e-3
 """The share by which a bound must be smaller than its record before the ratchet asks for a new one: anytime methods end
 a little lower or higher each time. An accuracy counts as soon as it is higher."""
 
-OF_ALL = ("norm", "region", "units", "domain_sha256")
+OF_ALL = ("norm", "region", "units", "domain_sha256", "input", "fix")
 OF_SAMPLES = ("inputs_sha256", "labels_sha256", "tolerance")
 """The settings without which two numbers cannot be compared: all of them, and those of samples."""
 

@@ -62,10 +62,16 @@ def test_what_the_options_say_is_filled_in(folder: Path) -> None:
     np.savez(folder / "box.npz", lower=np.zeros(64), upper=np.ones(64))
     (folder / "ci").mkdir()
     options = ["--preprocess", "mean=0.5;std=0.25", "--domain", "box.npz", "--norm", "linf", "--seed", "3"]
-    assert main(["init", "digits_mlp.onnx", "--file", "ci/gate.toml", *options, "--shape", "input=1,64"]) == 0
+    assert (
+        main(
+            ["init", "digits_mlp.onnx", "--file", "ci/gate.toml", *options, "--shape", "input=1,64", "--input", "input"]
+        )
+        == 0
+    )
     policy = read(folder / "ci" / "gate.toml")
     assert policy.norm == "linf"
     assert policy.seed == 3
+    assert policy.varying == ("input",)
     assert policy.shapes == {"input": (1, 64)}
     assert isinstance(policy.domain, Path)
     assert policy.domain.samefile(folder / "box.npz")
