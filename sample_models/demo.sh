@@ -8,4 +8,6 @@ say() { printf '\n$ %s\n\n' "$*"; "$@"; }
 say lipaudit bound digits_mlp.onnx --preprocess none --domain 0,16 --inputs digits_mlp.npz:x
 say lipaudit local digits_mlp.onnx --preprocess none --inputs digits_mlp.npz:x
 say lipaudit certify digits_mlp.onnx --preprocess none --inputs digits_mlp.npz:x --labels digits_mlp.npz:y --radius 1 --radius 2 --radius 4
-say lipaudit gate --config demo.toml
+mkdir -p ../build
+say lipaudit gate --config demo.toml -o html:../build/audit.html
+printf '\nThe same audit for a reviewer, to open in a browser: build/audit.html\n'

@@ -123,8 +123,11 @@ def _content(report: AuditReport, kind: str, output: Output) -> bytes | None:
         from lipaudit.cli.data import npz_bytes
 
         return npz_bytes(report)
-    if kind in PER_SAMPLE and all(part.samples is None and part.radii is None for part in report.parts or (report,)):
-        return None
+    if kind in PER_SAMPLE:
+        from lipaudit.render.columns import columns
+
+        if not any(map(columns, report.parts or (report,))):
+            return None
     return _rendered(report, kind, 120, False, output.verbose).encode("utf-8")
 
 

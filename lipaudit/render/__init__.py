@@ -11,6 +11,7 @@ FORMATS = {
     "text": ("lipaudit.render.text", "TextReporter"),
     "json": ("lipaudit.render.json", "JsonReporter"),
     "markdown": ("lipaudit.render.markdown", "MarkdownReporter"),
+    "html": ("lipaudit.render.html", "HtmlReporter"),
     "junit": ("lipaudit.render.junit", "JunitReporter"),
     "sarif": ("lipaudit.render.sarif", "SarifReporter"),
     "github": ("lipaudit.render.github", "GithubReporter"),

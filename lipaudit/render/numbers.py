@@ -38,6 +38,13 @@ def digits_between(low: float, high: float, fewest: int = DIGITS) -> int:
     return next(enough, _MOST)
 
 
+def share_down(share: float, digits: int = DIGITS) -> str:
+    """A share in [0, 1] that is not above it. It is a count over a total, so 0.96 is 0.96: not the float just below."""
+    if not math.isfinite(share):
+        return lower(share)
+    return format(Context(prec=digits, rounding=ROUND_FLOOR).plus(Decimal(repr(float(share)))).normalize(), "f")
+
+
 def percent_down(share: float, digits: int = 1) -> str:
     """A share in [0, 1] as a percentage that is not above it: an accuracy is never flattered."""
     return _percent(share, digits, ROUND_FLOOR)

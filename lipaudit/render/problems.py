@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import final
 
 from lipaudit.render import words
 from lipaudit.render.sections import comparison, rule_note
 from lipaudit.report.codes import Severity
-from lipaudit.report.finding import CODES
+from lipaudit.report.finding import CODES, Finding
 from lipaudit.report.report import AuditReport
 from lipaudit.report.rule import RuleResult
 
@@ -45,17 +45,24 @@ def problems(report: AuditReport) -> list[Problem]:
     take an audit without a number, or a gate that does not pass, for a success.
     """
     found = [problem for part in report.parts or (report,) for problem in _of(part)]
+    told = {(problem.code, problem.message) for problem in found}
+    own = report.findings if report.parts else ()  # what is of no single model
+    found += [problem for problem in _findings("", own) if (problem.code, problem.message) not in told]
     if _unsettled(report) and all(problem.severity != "error" for problem in found):
         found.append(_nothing_proven(report))
     order = {"error": 0, "warning": 1, "note": 2}
     return sorted(found, key=lambda problem: order[problem.severity])
 
 
-def _of(report: AuditReport) -> Iterator[Problem]:
-    path = report.model.path
-    for finding in report.findings:
+def _findings(path: str, findings: Iterable[Finding]) -> Iterator[Problem]:
+    for finding in findings:
         subject = " ".join(part for part in (finding.op, finding.subject) if part and part != path)
         yield Problem(finding.code, finding.severity, path, subject, finding.message)
+
+
+def _of(report: AuditReport) -> Iterator[Problem]:
+    path = report.model.path
+    yield from _findings(path, report.findings)
     told = {finding.subject for finding in report.findings}
     for rule in report.rules if not report.parts else ():
         if rule.result != "pass" and rule.id not in told:

@@ -38,24 +38,33 @@ class Table:
     right: frozenset[int] = frozenset()
 
 
+TABLES = ("facts", "layers", "bounds", "samples", "regions", "radii", "baseline", "rules")
+"""The names of the tables that a report may have, in reading order."""
+
+
 def tables(report: AuditReport, verbose: bool) -> list[Table]:
     """Every table that the report has content for, in reading order."""
-    found = [_facts(report, verbose)] if not report.parts else []
+    return list(named_tables(report, verbose).values())
+
+
+def named_tables(report: AuditReport, verbose: bool) -> dict[str, Table]:
+    """The same by name (TABLES)."""
+    found: dict[str, Table] = {} if report.parts else {"facts": _facts(report, verbose)}
     if report.layers:
-        found.append(_layers(report, verbose))
+        found["layers"] = _layers(report, verbose)
     if report.methods or report.upper is not None or report.lower is not None:
-        found.append(_bounds(report))
+        found["bounds"] = _bounds(report)
     if report.samples is not None:
-        found.append(_samples(report))
+        found["samples"] = _samples(report)
     if report.regions is not None:
-        found.append(_regions(report, report.regions))
+        found["regions"] = _regions(report, report.regions)
     if report.radii is not None:
-        found.append(_radii(report, report.radii))
+        found["radii"] = _radii(report, report.radii)
     if report.baseline is not None:
-        found.append(_baseline(report.baseline))
+        found["baseline"] = _baseline(report.baseline)
     if report.rules:
-        found.append(_rules(report))
-    return [table for table in found if table.rows]
+        found["rules"] = _rules(report)
+    return {name: table for name, table in found.items() if table.rows}
 
 
 def _facts(report: AuditReport, verbose: bool) -> Table:
@@ -228,7 +237,14 @@ def comparison(rule: RuleResult) -> tuple[str, Cell]:
     sign = f"{rule.sign} {'?' if rule.limit is None else words.plain(rule.limit)}"
     if rule.measured is None:
         return sign, Cell("-", "dim")
-    return sign, Cell(numbers.lower(rule.measured) if rule.sign == ">=" else numbers.upper(rule.measured))
+    return sign, Cell(_against(rule.id, rule.sign == ">=", rule.measured))
+
+
+def _against(name: str, down: bool, value: float, digits: int = numbers.DIGITS) -> str:
+    """The number of a rule, rounded against it. name: of the rule, which says whether it is a share of the samples."""
+    if name == "clean" or name.startswith("certified@"):
+        return numbers.share_down(value, digits)
+    return (numbers.lower if down else numbers.upper)(value, digits)
 
 
 def _result(rule: RuleResult) -> Cell:
@@ -260,9 +276,11 @@ def _baseline(comparison: Comparison) -> Table:
         if change.trend == "same" and change.id.startswith("layer:"):
             continue
         then = Cell("-", "dim") if change.recorded is None else Cell(words.plain(change.recorded))
-        down = change.id in ("lower", "clean") or change.id.startswith("certified@")
-        rounded = numbers.lower if down else numbers.upper
-        now = Cell("-", "dim") if change.measured is None else Cell(rounded(change.measured, 6))
+        now = (
+            Cell("-", "dim")
+            if change.measured is None
+            else Cell(_against(change.id, change.id == "lower", change.measured, 6))
+        )
         trend = Cell(change.trend, _TRENDS.get(change.trend, "plain"))
         rows.append((Cell(change.id, "name"), then, now, trend))
     which = "the same file" if comparison.same_model else "another file"

@@ -60,6 +60,16 @@ def test_an_accuracy_is_never_flattered(total: int, data: st.DataObject) -> None
     assert (printed == 100) == (count == total)
 
 
+@given(st.integers(1, 10_000), st.data(), st.integers(1, 6))
+def test_a_share_is_never_flattered_and_needs_no_more_digits_than_it_has(
+    total: int, data: st.DataObject, digits: int
+) -> None:
+    share = data.draw(st.integers(0, total)) / total
+    printed = Decimal(numbers.share_down(share, digits))
+    assert printed <= Decimal(repr(share)) < printed + Decimal(10) ** (1 - digits)
+    assert (numbers.share_down(0.96), numbers.share_down(0.9999999), numbers.share_down(1.0)) == ("0.96", "0.9999", "1")
+
+
 @given(FINITE, FINITE)
 @example(0.99999999, 1.00000004)
 @example(3.7989, 4.4466)

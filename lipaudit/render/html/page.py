@@ -1,0 +1,199 @@
+"""What the page says, in the order in which a reviewer asks: plain values for the template, every number rounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from lipaudit.render import numbers, words
+from lipaudit.render.html.charts import accuracy, sensitivity
+from lipaudit.render.html.gains import Gains, gains
+from lipaudit.render.html.pictures import as_picture, direction_image, input_image
+from lipaudit.render.html.scale import Scale, scale
+from lipaudit.render.html.svg import Drawing
+from lipaudit.render.sections import TABLES, Table, named_tables
+from lipaudit.report.report import AuditReport, Steepest
+
+_DRAWN = 6
+"""How many models of a gate are drawn: beyond, the numbers have to do, for the size of the page."""
+
+_LAYERS = 1000
+"""How many layers are listed, over all models."""
+
+_ENTRIES = 5
+"""How many entries of a direction are told."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A large number and what it means. kind: certified, attained or numeric."""
+
+    value: str
+    kind: str
+    title: str
+    meaning: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """A sample that the model amplifies most. Images are data: URLs, or empty where it is no picture."""
+
+    index: int
+    norm: str
+    point: str
+    direction: str
+    entries: tuple[tuple[str, str], ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Everything about one model. tables: by the name of their section."""
+
+    path: str
+    verdict: str | None
+    headlines: tuple[str, ...]
+    claims: tuple[Claim, ...]
+    scale: Scale | None
+    gains: Gains | None
+    tables: dict[str, Table | None]
+    histogram: Drawing | None
+    curve: Drawing | None
+    worst: tuple[Worst, ...]
+    regression: bool
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The whole report. parts: one a model; facts: the provenance of each."""
+
+    title: str
+    command: str
+    verdict: str | None
+    headlines: tuple[str, ...]
+    rules: Table | None
+    parts: tuple[Part, ...]
+    remarks: tuple[words.Remark, ...]
+    assumptions: tuple[str, ...]
+    version: str
+
+
+def page(report: AuditReport) -> Page:
+    """The page of a report; of a gate over several models with a part for each."""
+    parts = report.parts or (report,)
+    drawn = len(parts) <= _DRAWN
+    made = tuple(_part(part, f"m{number}", drawn, len(parts)) for number, part in enumerate(parts))
+    several = f"{len(parts)} models"
+    return Page(
+        title=several if report.parts else report.model.path,
+        command=report.command,
+        verdict=report.verdict,
+        headlines=_summary(report),
+        rules=named_tables(report, False).get("rules"),
+        parts=made,
+        remarks=tuple(words.remarks(report)),
+        assumptions=report.assumptions,
+        version=report.run.versions.get("lipaudit", ""),
+    )
+
+
+def _summary(report: AuditReport) -> tuple[str, ...]:
+    """What the large numbers speak of; where there are none, the headlines."""
+    if report.parts or not _claims(report):
+        return tuple(words.headlines(report))
+    problem = report.problem
+    before, after = (_NORMS.get(norm, norm) for norm in (problem.norm_in, problem.norm_out))
+    distances = before if before == after else f"{before} before and {after} after"
+    return (f"Distances: {distances}, {problem.units}. Inputs: {words.region(problem).removeprefix('inputs ')}.",)
+
+
+_NORMS = {
+    "l1": "l1 (sum of absolute differences)",
+    "l2": "l2 (Euclidean)",
+    "linf": "linf (largest absolute difference)",
+}
+
+
+def _part(report: AuditReport, name: str, drawn: bool, count: int) -> Part:
+    samples, radii, found = report.samples, report.radii, named_tables(report, True)
+    return Part(
+        path=report.model.path,
+        verdict=report.verdict,
+        headlines=_summary(report),
+        claims=tuple(_claims(report)),
+        scale=scale(report),
+        gains=gains(report, found["layers"], _LAYERS // count) if "layers" in found else None,
+        tables=dict.fromkeys(TABLES) | found,
+        histogram=sensitivity(f"{name}-norms", report) if drawn and samples is not None else None,
+        curve=accuracy(f"{name}-accuracy", report, radii) if drawn and radii is not None else None,
+        worst=tuple(map(_worst, samples.steepest)) if drawn and samples is not None else (),
+        regression=radii is not None and radii.tolerance is not None,
+    )
+
+
+def _claims(report: AuditReport) -> list[Claim]:
+    found = []
+    digits = words.bracket_digits(report)
+    upper = None if report.upper is None else report.upper.bound
+    where = "" if report.problem.region is None else " of the domain"
+    if report.lower is not None:
+        value = numbers.lower(report.lower.bound.value, digits)
+        meaning = f"Two inputs are kept whose outputs are {value} times as far apart as they are."
+        found.append(Claim(f"≥ {value}", "attained", "reached by the model", meaning))
+    if upper is not None and upper.finite:
+        value = numbers.upper(upper.value, digits)
+        meaning = f"For any two inputs{where}, the outputs are at most {value} times as far apart as the inputs."
+        found.append(Claim(f"≤ {value}", "certified", "proven upper bound", meaning))
+    elif report.command != "certify" and (report.upper is not None or report.methods):
+        meaning = "No finite upper bound was proven, so the model may amplify a change without limit."
+        found.append(Claim("no bound", "missing", "upper bound", meaning))
+    if report.ratio is not None:
+        value = numbers.upper(report.ratio, numbers.digits_between(1.0, report.ratio, 3))
+        meaning = "How much is still unknown: the upper end over the lower one. 1 would be the exact constant."
+        found.append(Claim(f"\N{MULTIPLICATION SIGN} {value}", "numeric", "width of the bracket", meaning))
+    return [*found, *_sample_claims(report)]
+
+
+def _sample_claims(report: AuditReport) -> list[Claim]:
+    found = []
+    radii, samples = report.radii, report.samples
+    if samples is not None and len(samples.values):
+        high = numbers.nearest(words.quantiles(samples)["max"])
+        meaning = f"The largest norm of the Jacobian at {len(samples.values)} samples: measured, not a bound."
+        found.append(Claim(high, "numeric", "largest local sensitivity", meaning))
+    if report.regions is not None and len(report.regions.values) and np.all(np.isfinite(report.regions.values)):
+        high = numbers.upper(float(report.regions.values.max()))
+        meaning = f"Proven within {words.plain(report.regions.radius)} of each of {len(report.regions.values)} samples."
+        found.append(Claim(f"≤ {high}", "certified", "near the samples", meaning))
+    if radii is None or not len(radii.values):
+        return found
+    if radii.tolerance is not None:
+        least = numbers.lower(float(radii.values.min()))
+        meaning = f"No output moves by more than {words.plain(radii.tolerance)} while the input stays this close."
+        return [*found, Claim(least, "certified", "certified radius", meaning)]
+    clean = numbers.percent_down(radii.clean_accuracy)
+    found.append(Claim(clean, "numeric", "clean accuracy", f"Of {len(radii.values)} samples, as they are."))
+    for radius in report.certified_at[:1]:
+        share = numbers.percent_down(radii.accuracy_at(radius))
+        meaning = f"Correct, and proven to stay so within the radius {words.plain(radius)} of each sample."
+        found.append(Claim(share, "certified", f"certified at {words.plain(radius)}", meaning))
+    return found
+
+
+def _worst(steepest: Steepest) -> Worst:
+    point, direction = as_picture(steepest.point), as_picture(steepest.direction)
+    flat = steepest.direction.reshape(-1)
+    order = np.argsort(-np.abs(flat), kind="stable")[:_ENTRIES]
+    entries = tuple((str(int(index)), f"{flat[index]:+.3f}") for index in order)
+    return Worst(
+        index=steepest.index,
+        norm=numbers.nearest(steepest.norm),
+        point="" if point is None else input_image(point),
+        direction="" if direction is None else direction_image(direction),
+        entries=entries,
+    )
