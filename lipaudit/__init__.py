@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lipaudit.numerics.bound import LowerBound, UpperBound
     from lipaudit.numerics.norms import Norm
     from lipaudit.report.report import AuditReport
+    from lipaudit.testing import assert_lipschitz
 
 __all__ = [
     "AuditReport",
@@ -33,6 +34,7 @@ __all__ = [
     "Unsupported",
     "UpperBound",
     "UsageError",
+    "assert_lipschitz",
     "bound",
     "certify",
     "check",
@@ -46,6 +48,7 @@ _HOMES = {
     "lipaudit.numerics.bound": ("LowerBound", "UpperBound"),
     "lipaudit.numerics.norms": ("Norm",),
     "lipaudit.report.report": ("AuditReport",),
+    "lipaudit.testing": ("assert_lipschitz",),
 }
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from lipaudit.audit.settings import Progress, Settings
+from lipaudit.audit.settings import DEFAULTS, Progress, Settings
 from lipaudit.audit.subject import (
     Subject,
     as_points,
@@ -28,6 +27,7 @@ from lipaudit.engines.entrywise import Entrywise
 from lipaudit.engines.layer_product import LayerProduct
 from lipaudit.errors import UsageError
 from lipaudit.graph.problem import Problem
+from lipaudit.loading import ModelLike
 from lipaudit.numerics.bound import UpperBound
 from lipaudit.numerics.norms import NormPair, Norms
 from lipaudit.ops.affine import Affine
@@ -47,8 +47,8 @@ SEARCH_SECONDS = 4.0
 
 
 def bound(
-    model: str | Path,
-    settings: Settings,
+    model: ModelLike,
+    settings: Settings = DEFAULTS,
     progress: Progress | None = None,
     *,
     starts: np.ndarray | None = None,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from lipaudit.audit.bounding import engines_for
-from lipaudit.audit.settings import Progress, Settings
+from lipaudit.audit.settings import DEFAULTS, Progress, Settings
 from lipaudit.audit.subject import (
     Subject,
     as_points,
@@ -31,6 +30,7 @@ from lipaudit.errors import UsageError
 from lipaudit.graph.graph import Graph, prune
 from lipaudit.graph.problem import Problem
 from lipaudit.linear.selection import Selection
+from lipaudit.loading import ModelLike
 from lipaudit.loading.arrays import as_labels, numbers
 from lipaudit.numerics.norms import Norm
 from lipaudit.numerics.rounding import sqrt_up, tensor_up
@@ -44,10 +44,10 @@ LABEL = "margin over the constant of each pair of logits"
 
 
 def certify(
-    model: str | Path,
+    model: ModelLike,
     inputs: np.ndarray,
     labels: np.ndarray | None,
-    settings: Settings,
+    settings: Settings = DEFAULTS,
     *,
     source: str = "inputs",
     labels_source: str = "labels",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 
 from lipaudit.audit.bounding import as_attained
 from lipaudit.audit.regions import drawing, drawn, regions
-from lipaudit.audit.settings import Progress, Settings
+from lipaudit.audit.settings import DEFAULTS, Progress, Settings
 from lipaudit.audit.subject import (
     Subject,
     as_points,
@@ -26,6 +25,7 @@ from lipaudit.audit.subject import (
 )
 from lipaudit.graph.device import moved
 from lipaudit.graph.graph import Graph
+from lipaudit.loading import ModelLike
 from lipaudit.numerics.norms import Norm, NormPair, Norms
 from lipaudit.probes.jacobian import JacobianNorms, jacobian_norms
 from lipaudit.probes.mixed_jacobian import is_hard
@@ -38,9 +38,9 @@ WITNESSES = 4
 
 
 def local(
-    model: str | Path,
+    model: ModelLike,
     inputs: np.ndarray,
-    settings: Settings,
+    settings: Settings = DEFAULTS,
     *,
     source: str = "inputs",
     directions: bool = False,

@@ -69,6 +69,7 @@ class Settings:
     computes Jacobian norms ('cpu', 'cuda'); whatever is certified is computed on the CPU.
     shapes, output, inputs, fixed: which function of the file is audited: the shapes of open axes, the output, the
     inputs that vary (jointly; (): all that have no value in `fixed`), and the values of others by name.
+    example: what a torch module is called with to be exported, a tensor or a tuple of them; of no use for files.
     """
 
     norm: Norms = Norm.L2
@@ -82,6 +83,7 @@ class Settings:
     output: str | None = None
     inputs: tuple[str, ...] = ()
     fixed: Mapping[str, Fixed] = field(default_factory=dict)
+    example: object = None
 
     @property
     def pair(self) -> NormPair:
@@ -93,3 +95,7 @@ class Settings:
         if self.pair.mixed:
             raise UsageError(f"--norm {self.pair.source.value}:{self.pair.target.value}: {why}")
         return self.pair.source
+
+
+DEFAULTS = Settings()
+"""The norm l2, all inputs, every method that applies."""

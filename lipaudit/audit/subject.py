@@ -6,20 +6,19 @@ import platform
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import final
 
 import numpy as np
 import torch
 
-from lipaudit.audit.settings import Domain, Preprocess, Settings
+from lipaudit.audit.settings import DEFAULTS, Domain, Preprocess, Settings
 from lipaudit.errors import UsageError
 from lipaudit.graph.graph import Graph, prepend
 from lipaudit.graph.problem import Problem, caveats
 from lipaudit.graph.simplify import simplify
 from lipaudit.linear.map import Shape
 from lipaudit.linear.pointwise import Diagonal
-from lipaudit.loading import Held, Loaded, ModelFacts, RefusedModel, load_model
+from lipaudit.loading import Held, Loaded, ModelFacts, ModelLike, RefusedModel, as_content, load_model
 from lipaudit.loading.arrays import as_batch, numbers
 from lipaudit.numerics.box import Box
 from lipaudit.ops.affine import Affine
@@ -46,7 +45,7 @@ class Subject:
     started: float
 
 
-def subject(model: str | Path, settings: Settings) -> Subject:
+def subject(model: ModelLike, settings: Settings) -> Subject:
     """Loads the model, puts the declared preprocessing in front, and finds the region.
 
     Raises what load_model raises, and UsageError for a domain or preprocessing that does not fit the input.
@@ -55,7 +54,7 @@ def subject(model: str | Path, settings: Settings) -> Subject:
     # The domain is in raw units, so its box is known only once the input's shape is: parity uses it afterwards.
     probe = _parity_box(settings)
     loaded = load_model(
-        model,
+        as_content(model, settings.example),
         shapes=settings.shapes,
         output=settings.output,
         box=probe,
@@ -185,7 +184,7 @@ def local_only(problem: Problem) -> tuple[Finding, ...]:
     return tuple(Finding("LIP110", node.name, why, node.kind) for node, why in caveats(problem))
 
 
-def check(model: str | Path, settings: Settings) -> AuditReport:
+def check(model: ModelLike, settings: Settings = DEFAULTS) -> AuditReport:
     """Whether and as what the model can be audited: facts, and the nodes that need a domain. Computes no bound."""
     target = subject(model, settings)
     problem = Problem.over(target.simplified, settings.norm, target.region)

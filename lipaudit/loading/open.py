@@ -20,6 +20,7 @@ from lipaudit.loading.model import Loaded, ModelFacts, Refusal, RefusedModel, Te
 from lipaudit.loading.parity import check_parity
 from lipaudit.loading.reading import parse_model, read_bytes, sha256
 from lipaudit.loading.reference import RUNTIME
+from lipaudit.loading.sources import Content
 from lipaudit.numerics.box import Box
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.registry import Data
@@ -29,7 +30,7 @@ OPSETS = range(1, 29)
 
 
 def load_model(
-    path: str | Path,
+    path: str | Path | Content,
     *,
     shapes: Mapping[str, Shape] | None = None,
     output: str | None = None,
@@ -40,13 +41,13 @@ def load_model(
     """The model as a graph, checked against onnxruntime at a few points (inside the box where one is given).
 
     shapes: the shape to audit of a named input, where the file leaves it open; symbolic axes are 1 otherwise.
-    output: the output to audit; all of them, as one vector, otherwise.
+    path: a file, or one in memory. output: the output to audit; all of them, as one vector, otherwise.
     varying: the inputs to audit, jointly; all that are not held, otherwise. held: the values of others.
     Raises InvalidInput (no ONNX file, non-finite weights), UsageError (unknown names), RefusedModel (everything
     that cannot be audited, each with its node).
     """
-    file = Path(path)
-    content = read_bytes(file)
+    file = Path(path.name if isinstance(path, Content) else path)
+    content = path.content if isinstance(path, Content) else read_bytes(file)
     with suppress(OSError):  # whoever asks it for an answer is told
         RUNTIME.start()  # so that it is ready by the time the graph is
     read = read_graph(content, file, shapes=shapes, output=output, varying=varying, held=held)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Literal, final
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from lipaudit.numerics.bound import LowerBound, UpperBound
 from lipaudit.report.baseline import Comparison
 from lipaudit.report.finding import Finding
+from lipaudit.report.metrics import metrics
 from lipaudit.report.rule import RuleResult as RuleResult
 
 Command = Literal["bound", "local", "certify", "gate", "check", "baseline"]
@@ -285,3 +287,12 @@ class AuditReport:
             return None
         low, high = self.lower.bound.value, self.upper.bound.value
         return high / low if low > 0.0 and self.upper.bound.finite else None
+
+    def metrics(self, prefix: str = "lipaudit/") -> dict[str, float]:
+        """The numbers as a flat dictionary of finite floats, for mlflow.log_metrics or wandb.log."""
+        return metrics(self, prefix)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows. The room that renders is found by name: plain data does not depend on how it looks."""
+        html: str = import_module("lipaudit.render.notebook").notebook(self)
+        return html
