@@ -1,4 +1,4 @@
-"""Where the gate runs in GitHub Actions: annotations beside the run, and the report as the step's summary."""
+"""Where the gate runs in GitHub Actions: annotations beside the run, its outputs, and the report as its summary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LARGEST_SUMMARY = 2**20 - 2**12
 
 
 def announce(report: AuditReport, *, annotate: bool) -> None:
-    """Says there what the report says: annotations on stderr (the runner reads both streams), the summary as markdown.
+    """Says there what the report says: annotations on stderr (the runner reads both streams), outputs, a summary.
 
     Nothing where GITHUB_ACTIONS is not "true". Raises UsageError for a summary that cannot be written.
     """
@@ -28,10 +28,25 @@ def announce(report: AuditReport, *, annotate: bool) -> None:
 
         sys.stderr.write(GithubReporter().render(report))
         sys.stderr.flush()
+    if output := os.environ.get("GITHUB_OUTPUT"):
+        append_whole(Path(output), _outputs(report).encode())
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         path = Path(summary)
         size = path.stat().st_size if path.is_file() else 0
         append_whole(path, _summary(report, LARGEST_SUMMARY - size))
+
+
+def _outputs(report: AuditReport) -> str:
+    """For later steps of a workflow: only words and numbers of our own, nothing that a model's file says."""
+    from lipaudit.render import numbers
+
+    found: dict[str, str] = {"verdict": report.verdict or ""}
+    upper = None if report.upper is None else report.upper.bound
+    if upper is not None and upper.finite:
+        found["upper"] = numbers.upper(upper.value, 6)
+    if report.lower is not None:
+        found["lower"] = numbers.lower(report.lower.bound.value, 6)
+    return "".join(f"{name}={value}\n" for name, value in found.items())
 
 
 def _summary(report: AuditReport, room: int) -> bytes:

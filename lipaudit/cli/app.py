@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lipaudit.cli.annotate import annotate
 from lipaudit.cli.baseline import baseline
 from lipaudit.cli.bound import bound
 from lipaudit.cli.certify import certify
@@ -48,5 +49,5 @@ def _root(
 
 
 app.add_typer(baseline, name="baseline")
-for _command in (bound, local, certify, gate, check, init, explain, schema):
+for _command in (bound, local, certify, gate, check, annotate, init, explain, schema):
     app.command()(_command)

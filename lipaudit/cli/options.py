@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-Format = Literal["text", "json", "markdown", "html", "junit", "sarif", "github", "csv", "jsonl"]
+Format = Literal["text", "json", "markdown", "html", "junit", "sarif", "github", "cyclonedx", "csv", "jsonl"]
 
 ModelArgument = Annotated[
     Path | None,

@@ -77,7 +77,8 @@ def at_least(rule: str) -> bool:
 def outward(rule: str, value: float) -> float:
     """The value as a baseline records it: six digits, rounded so that it promises no more than was found."""
     rounding = ROUND_CEILING if at_most(rule) else ROUND_FLOOR
-    exact = Context(prec=DIGITS, rounding=rounding).plus(Decimal(value))
+    # An accuracy is a count over a total: 24/25 is recorded as 0.96, not as the float64 a little below it rounds to.
+    exact = Context(prec=DIGITS, rounding=rounding).plus(Decimal(repr(value)) if at_least(rule) else Decimal(value))
     # `value` is a float64, so the float64 nearest to a decimal on its right side is not on the other.
     return float(exact)
 

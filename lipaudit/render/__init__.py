@@ -15,6 +15,7 @@ FORMATS = {
     "junit": ("lipaudit.render.junit", "JunitReporter"),
     "sarif": ("lipaudit.render.sarif", "SarifReporter"),
     "github": ("lipaudit.render.github", "GithubReporter"),
+    "cyclonedx": ("lipaudit.render.cyclonedx", "CyclonedxReporter"),
     "csv": ("lipaudit.render.csv", "CsvReporter"),
     "jsonl": ("lipaudit.render.jsonl", "JsonlReporter"),
 }

@@ -50,7 +50,7 @@ def results(given: ModelPolicy, held: Record | None, *reports: AuditReport) -> t
 def test_a_record_is_rounded_outward(rule: str, value: float) -> None:
     kept = outward(rule, value)
     smaller = rule in ("lower", "clean") or rule.startswith("certified@")
-    exact, found = Fraction(value), Fraction(kept) if math.isfinite(kept) else None
+    exact, found = Fraction(value), Fraction(kept) if math.isfinite(kept) else None  # both float64, compared exactly
     if found is None:
         assert not smaller
         return

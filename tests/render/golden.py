@@ -12,7 +12,7 @@ from lipaudit.render.text import TextReporter
 from tests.render.reports import ALL
 
 FOLDER = Path(__file__).parent / "golden"
-EXTENSIONS = {"text": "txt", "markdown": "md", "junit": "xml", "github": "github.txt"}
+EXTENSIONS = {"text": "txt", "markdown": "md", "junit": "xml", "cyclonedx": "cdx.json", "github": "github.txt"}
 SAMPLED = ("local", "regions", "certify", "attacked")
 UNDRAWN = ("regions", "attacked")
 """Reports whose page has a figure like that of another one: one of each is enough to keep."""
