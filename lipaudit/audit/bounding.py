@@ -43,7 +43,7 @@ ENGINES: tuple[Engine, ...] = (
     Changeover(),
     Converted((LayerProduct(), Ellipsoid())),
 )
-SEARCH_SECONDS = 4.0
+SEARCH_SECONDS = 3.0
 
 
 def bound(

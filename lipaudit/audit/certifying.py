@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from lipaudit.audit.attacking import attacked, contradicted
 from lipaudit.audit.bounding import engines_for
 from lipaudit.audit.settings import DEFAULTS, Progress, Settings
 from lipaudit.audit.subject import (
@@ -53,6 +54,7 @@ def certify(
     labels_source: str = "labels",
     radii: tuple[float, ...] = (),
     tolerance: float | None = None,
+    attack: float = 0.0,
     progress: Progress | None = None,
 ) -> AuditReport:
     """Certified radii of every sample, and the certified accuracy at the given ones.
@@ -60,6 +62,7 @@ def certify(
     source, labels_source: where both came from, for messages and the report.
     labels: whole numbers [N] for a classifier (its outputs are the logits; a final softmax is looked through).
     tolerance: for a regression instead, how far the output vector may move, in the norm of the audit.
+    attack: seconds for counterexamples, the other end of each radius's bracket; a classifier's only.
     Raises InvalidInput for labels that do not fit, UsageError for a classifier with one output.
     """
     if tolerance is None:
@@ -83,6 +86,9 @@ def certify(
     if (strays := outside(points, target)) > 0:
         said.append(f"{strays} of the inputs lie outside the declared domain: no radius is claimed for them")
         result = _without_strays(result, points, target)
+    if attack > 0.0 and tolerance is None:
+        result, method, broken = _bracketed(target, points, result, method, attack, progress)
+        findings += broken
     if target.region is not None:
         said.append("a radius holds for changed inputs inside the declared domain")
     return AuditReport(
@@ -97,6 +103,24 @@ def certify(
         findings=tuple(findings),
         assumptions=tuple(said),
     )
+
+
+def _bracketed(
+    target: Subject, points: torch.Tensor, result: Radii, method: Method, seconds: float, progress: Progress | None
+) -> tuple[Radii, Method, list[Finding]]:
+    """The radii with the attack's counterexamples. One inside a certified radius is our fault: then none is claimed."""
+    tell = None if progress is None else lambda done: progress("attack", done, len(points))
+    norm = target.settings.pair.source
+    search, exact = without_softmax(target.simplified), without_softmax(target.graph)
+    found = attacked(target, norm, search, exact, points, result, seconds, tell)
+    inside = contradicted(found, result)
+    if not len(inside):
+        return replace(result, attack=found), method, []
+    row, reason = int(inside[0]), "a counterexample lies inside a certified radius"
+    said = f"sample {row} changes class at distance {found.values[row]:.6g}, inside its radius {result.values[row]:.6g}"
+    more = "" if len(inside) == 1 else f", and {len(inside) - 1} more samples do"
+    nothing = replace(result, values=np.zeros_like(result.values), attack=found)
+    return nothing, replace(method, bound=None, reason=reason), [Finding("LIP901", method.name, f"{said}{more}")]
 
 
 def _without_strays(result: Radii, points: torch.Tensor, target: Subject) -> Radii:

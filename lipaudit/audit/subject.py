@@ -82,7 +82,7 @@ def _with_preprocess(loaded: Loaded, preprocess: Preprocess | None) -> Graph:
     if preprocess is None or preprocess.trivial:
         return loaded.graph
     shape = loaded.graph.input_shape
-    mean, std = (_by_channel(values, shape, preprocess) for values in (preprocess.mean, preprocess.std))
+    mean, std = (by_channel(values, shape, preprocess) for values in (preprocess.mean, preprocess.std))
     scale = 1.0 / std
     offset = (-mean * scale).expand(shape).contiguous()
     error = offset.abs() * 2.0**-51  # a quotient and a product, rounded
@@ -90,7 +90,8 @@ def _with_preprocess(loaded: Loaded, preprocess: Preprocess | None) -> Graph:
     return prepend(loaded.graph, "preprocess", "Preprocess", op)
 
 
-def _by_channel(values: tuple[float, ...], shape: Shape, preprocess: Preprocess) -> torch.Tensor:
+def by_channel(values: tuple[float, ...], shape: Shape, preprocess: Preprocess) -> torch.Tensor:
+    """A mean or standard deviation, shaped to stand beside inputs [B, *shape]. Raises UsageError where it cannot."""
     numbers = torch.tensor(values, dtype=torch.float64)
     if numbers.numel() == 1:
         return numbers.reshape(())

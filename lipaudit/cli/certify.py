@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lipaudit.cli.auditing import audited
 from lipaudit.cli.config import resolve, sources
+from lipaudit.cli.counterexamples import check_worst, effort, save_worst
 from lipaudit.cli.options import Audit, BudgetOption, InputsOption, Machine, ModelArgument, Output, expanded
 from lipaudit.cli.output import DATA, publish, targets
 from lipaudit.cli.progress import progress
@@ -41,10 +43,18 @@ def certify(
         typer.Option("--tolerance", metavar="T", help="For a regression: how far the output may move; no labels."),
     ] = None,
     budget: BudgetOption = None,
+    attack: Annotated[
+        str | None,
+        typer.Option("--attack", metavar="TIME|none", help="For the search of counterexamples (default: 10s)."),
+    ] = None,
+    worst: Annotated[
+        Path | None, typer.Option("--save-worst", metavar="FILE", help="Keep the counterexamples in an .npz file.")
+    ] = None,
 ) -> int:
     """Certify radii within which no prediction changes.
 
-    Also the accuracy that is certified at the radii asked for, or at a few telling ones.
+    Also the accuracy that is certified at the radii asked for, or at a few telling ones. An attack looks for the other
+    end of each radius's bracket: the nearest input that onnxruntime classifies otherwise.
     """
     path, policy = resolve(model, machine, output)
     spec, answers = inputs or policy.inputs, labels or policy.labels
@@ -54,6 +64,8 @@ def certify(
     if answers is None and slack is None:
         raise UsageError("certify needs --labels (or --tolerance for a regression)")
     wanted = targets(output, sources(policy, audit, machine, spec, answers), data=DATA)
+    seconds = effort(attack, slack)
+    check_worst(worst, seconds, [*sources(policy, audit, machine, spec, answers), *(t.path for t in wanted)])
     settings = build(audit, machine, policy, budget=budget)
 
     from lipaudit import audit as rooms
@@ -76,9 +88,11 @@ def certify(
                 labels_source=answers or "labels",
                 radii=radii,
                 tolerance=slack,
+                attack=seconds,
                 progress=tell,
             ),
         )
+    save_worst(worst, report)
     return publish(with_radii(report), output, wanted)
 
 

@@ -136,7 +136,7 @@ def test_certify(capsys: Captured, folder: Path) -> None:
     right = [r for r, c in zip(radii["per_sample"], radii["correct"], strict=True) if c]
     assert shown["certified"][1]["accuracy"] == sum(r >= 1.0 for r in right) / 20
     assert shown["clean_accuracy"] == len(right) / 20 == radii["count"] / 20
-    assert (folder / "c.csv").read_text().startswith("index,label,radius,correct\n0,")
+    assert (folder / "c.csv").read_text().startswith("index,label,radius,correct,attacked,answer\n0,")
     out, _ = answer(capsys, 0, "certify", *shared)
     assert out.startswith("clean accuracy ")
     assert out.count(" certified at ") >= 3

@@ -1,0 +1,53 @@
+"""The nearest point of a hyperplane inside a box, in l2, l1 and linf: one step of an attack."""
+
+from __future__ import annotations
+
+import torch
+
+from lipaudit.numerics.norms import Norm
+
+_HALVINGS = 40
+
+
+def to_hyperplane(
+    norm: Norm, normal: torch.Tensor, target: torch.Tensor, low: torch.Tensor, high: torch.Tensor
+) -> torch.Tensor:
+    """The shortest d [B, n] with low <= d <= high and normal . d <= target, to nearest; the best corner where none is.
+
+    normal: [B, n]; target: [B], not above 0; low <= 0 <= high: [B, n], infinite ends allowed.
+    The shortest one moves along the signs of the normal (linf), along the normal (l2), as far as the box lets it, up to
+    a common multiple that is found by halving; or the largest entries of the normal one after the other (l1).
+    """
+    if norm is Norm.L1:
+        return _greedy(normal, target, low, high)
+    along = -(normal.sign() if norm is Norm.LINF else normal)
+    gain = (normal * along).sum(1).clamp(max=-1e-300)
+    least = (target / gain).clamp(min=0.0)  # enough where the box stops nothing
+    move = torch.minimum(torch.maximum(least[:, None] * along, low), high)
+    short = (normal * move).sum(1) > target * (1.0 - 1e-9)
+    if not bool(short.any()):
+        return move
+    few, most = least.clone(), (least * 2.0**40).clamp(min=1e-300)
+    for _ in range(_HALVINGS):
+        middle = (few * most).clamp(min=0.0).sqrt()
+        tried = torch.minimum(torch.maximum(middle[:, None] * along, low), high)
+        enough = (normal * tried).sum(1) <= target
+        few, most = torch.where(enough, few, middle), torch.where(enough, middle, most)
+    stopped = torch.minimum(torch.maximum(most[:, None] * along, low), high)
+    return torch.where(short[:, None], stopped, move)
+
+
+def _greedy(normal: torch.Tensor, target: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """l1: entries in the order of |normal|, each to the end of its range, until the target is met."""
+    order = normal.abs().argsort(1, descending=True)
+    slope = normal.gather(1, order)
+    room = torch.where(slope > 0.0, low.gather(1, order), high.gather(1, order))
+    gains = torch.where(slope == 0.0, torch.zeros_like(slope), slope * room)  # <= 0, what the whole range gives
+    gains = gains.clamp(min=-1e300)
+    before = torch.cat([torch.zeros_like(gains[:, :1]), gains.cumsum(1)[:, :-1]], 1)
+    missing = (target[:, None] - before).clamp(max=0.0)
+    share = torch.where(gains < 0.0, (missing / gains.clamp(max=-1e-300)).clamp(0.0, 1.0), torch.zeros_like(gains))
+    unbounded = room.isinf() & (slope != 0.0)
+    exact = torch.where(unbounded, missing / torch.where(slope == 0.0, torch.ones_like(slope), slope), share * room)
+    move = torch.where(unbounded | (share > 0.0), exact, torch.zeros_like(exact))
+    return torch.zeros_like(move).scatter(1, order, torch.nan_to_num(move))

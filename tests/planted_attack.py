@@ -1,0 +1,84 @@
+"""Planted mistakes of the attack and of the search from below: each is seen by its law."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import lipaudit.audit.attacking as attacking
+import lipaudit.audit.certifying as certifying
+import lipaudit.probes.ascent as ascent_module
+import lipaudit.probes.attack as attack_module
+import lipaudit.probes.witness as witness_module
+from lipaudit.numerics.box import Box
+from lipaudit.numerics.norms import Norm
+from lipaudit.probes.ascent import ascend
+from tests.laws import attack_laws
+from tests.planted import Plant, attribute
+from tests.probes.test_ascent import network
+
+
+def catalogue() -> list[Plant]:
+    def genuine(folder: Path) -> None:
+        attack_laws.counterexamples_are_genuine(folder)
+
+    def genuine_scaled(folder: Path) -> None:
+        attack_laws.counterexamples_are_genuine(folder, scaled=True)
+
+    return [
+        Plant("the attack leaves the domain", _without_domain, genuine),
+        Plant(
+            "onnxruntime is not asked",
+            attribute(attacking._Confirm, "_given", lambda self, raw, inner, rows: (self.labels[rows].numpy() + 1) % 4),
+            genuine,
+        ),
+        Plant("distances of the candidate, not of what was run", _unrounded_distance, genuine),
+        Plant("preprocessing forgotten", attribute(attacking, "representable", _raw), genuine_scaled),
+        Plant(
+            "a radius above an attack passes",
+            attribute(certifying, "contradicted", _nothing),
+            attack_laws.faults_are_reported,
+        ),
+        Plant("a witness outside the domain", _unclipped, _witness_inside),
+    ]
+
+
+def _without_domain(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(attacking, "_clipped", lambda x, target: x)
+    patch.setattr(attack_module._Walk, "_inside", lambda self, x: x)
+    walk = attack_module._Walk
+    patch.setattr(
+        attack_module, "_Walk", lambda graph, norm, x, labels, region, late: walk(graph, norm, x, labels, None, late)
+    )
+
+
+def _unrounded_distance(patch: pytest.MonkeyPatch) -> None:
+    """A tenth of the way is not counted."""
+    patch.setattr(attacking, "up", lambda x: x * 0.9)
+
+
+def _raw(target: object, raw: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
+    return raw, raw.numpy()
+
+
+def _nothing(attack: object, radii: object) -> np.ndarray:
+    return np.zeros(0, dtype=np.int64)
+
+
+def _unclipped(patch: pytest.MonkeyPatch) -> None:
+    """The search runs everywhere, and nobody looks where its pair lies."""
+    patch.setattr(ascent_module, "inside", lambda x, region: x)
+    search, real = ascent_module._Search, witness_module.best_witness
+    patch.setattr(ascent_module, "_Search", lambda graph, norm, region, *rest: search(graph, norm, None, *rest))
+    patch.setattr(ascent_module, "best_witness", lambda graph, norm, x, v, region: real(graph, norm, x, v, None))
+
+
+def _witness_inside(_: Path) -> None:
+    graph, _weights = network(5, 6, 10, 8, 3)
+    region = Box(torch.full((1, 6), -0.1, dtype=torch.float64), torch.full((1, 6), 0.3, dtype=torch.float64))
+    witness = ascend(graph, Norm.L2, region, seconds=0.3)
+    assert witness is not None
+    assert region.contains(torch.stack([witness.x, witness.y]))
