@@ -19,7 +19,7 @@ _TARGETS = 3
 """How many other classes are walked to, the nearest by their slope first."""
 
 _STEPS, _HALVINGS = 30, 30
-_OVERSHOOT, _BIAS, _BACK = 1.05, 0.5, 0.9
+_OVERSHOOT, _BIAS, _BACK = 1.05, (0.25, 0.5), 0.9
 """Of the boundary walk: how far beyond the boundary, how much towards the sample, and how far back after a find."""
 
 
@@ -137,7 +137,7 @@ class _Walk:
         # the same hyperplane seen from the sample: gradient . d = gradient . (x - start) - margin
         home = self._projected(start, gradient, (gradient * self._flat(x - start)).sum(1) - margin)
         ahead, back = self.geometry.of(own), self.geometry.of(home)
-        weight = (ahead / (ahead + back).clamp(min=1e-300)).clamp(max=_BIAS)
+        weight = (ahead / (ahead + back).clamp(min=1e-300)).clamp(*_BIAS)
         moved = (1.0 - self._wide(weight)) * (x + _OVERSHOOT * own.reshape(x.shape))
         moved = moved + self._wide(weight) * (start + _OVERSHOOT * home.reshape(x.shape))
         return self._inside(torch.where(moved.isfinite(), moved, x))
@@ -165,7 +165,9 @@ class _Walk:
                 logits = self.graph.forward(start + self._wide(middle) * (found - start)).reshape(len(start), -1)
                 changed = _changed(logits, labels)
                 low, high = torch.where(changed, low, middle), torch.where(changed, middle, high)
-        nearest = torch.where(self._wide(known), start + self._wide(high) * (found - start), found)
+        # where nothing nearer was seen to change, the point itself: start + 1 (found - start) need not be it
+        nearer = known & (high < 1.0)
+        nearest = torch.where(self._wide(nearer), start + self._wide(high) * (found - start), found)
         return nearest, torch.where(known, self.norm.of(nearest - start), reach)
 
     def _nearest_classes(self) -> torch.Tensor:
