@@ -93,7 +93,7 @@ class _Walk:
         found, reach = best.repeat_interleave(each, 0), distances.repeat_interleave(each)
         # one entry after the other, as l1 has it, leads nowhere from afar: first a walk in l2, the next begins there
         self.geometry = Norm.L2 if self.norm is Norm.L1 and restart % 3 == 0 else self.norm
-        x = start if restart == 0 else self._around(start, reach, generator)
+        x = start if restart == 0 else self._around(start, reach, restart, generator)
         if self.norm is Norm.L1 and restart % 3 == 1:
             x = torch.where(self._wide(reach.isfinite()), start + _BACK * (found - start), x)
         found, reach = self._walk(x, start, labels, targets.reshape(-1), found, reach)
@@ -187,10 +187,12 @@ class _Walk:
         order = torch.stack(ratios, 1).argsort(1)[:, :_TARGETS]
         return likely.gather(1, order)
 
-    def _around(self, start: torch.Tensor, reach: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Random points about half as far away as what was found (at the sample's own size, where nothing was)."""
+    def _around(
+        self, start: torch.Tensor, reach: torch.Tensor, restart: int, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Random points about half as far away as what was found; ever further from the sample, where nothing was."""
         noise = torch.randn(start.shape, generator=generator, dtype=torch.float64)
-        own = 0.2 * self.norm.of(start).clamp(min=1e-3)
+        own = 0.1 * 4.0 ** min(restart, 6) * self.norm.of(start).clamp(min=1e-3)
         share = torch.rand(len(start), generator=generator, dtype=torch.float64)
         length = torch.where(reach.isfinite(), reach, own) * share / self.norm.of(noise).clamp(min=1e-300)
         return self._inside(start + self._wide(length) * noise)

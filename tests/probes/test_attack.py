@@ -89,7 +89,7 @@ def test_a_linear_classifier_is_changed_at_its_exact_distance(norm: Norm, boxed:
 
 @pytest.mark.parametrize("norm", Norm)
 def test_candidates_of_a_network_change_its_class_and_are_near(norm: Norm) -> None:
-    graph, _ = network(3, 6, 20, 20, 4)
+    graph, _ = network(9, 6, 20, 20, 4)
     labels = graph.forward(X).argmax(1)
     found = nearest_changes(graph, norm, X, labels, None, restarts=3)
     changed = graph.forward(found.points).argmax(1) != labels
@@ -104,7 +104,7 @@ def test_candidates_of_a_network_change_its_class_and_are_near(norm: Norm) -> No
 
 
 def test_the_same_seed_gives_the_same_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph, _ = network(3, 6, 20, 20, 4)
+    graph, _ = network(9, 6, 20, 20, 4)
     labels = graph.forward(X).argmax(1)
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
     first, again = (nearest_changes(graph, Norm.L2, X, labels, None, seed=5) for _ in range(2))
