@@ -16,20 +16,23 @@ from lipaudit.audit.subject import Subject
 from lipaudit.engines.engine import Declined, Engine, run
 from lipaudit.engines.entrywise import entry_sums
 from lipaudit.engines.layer_product import LayerProduct
-from lipaudit.graph.graph import Graph, fold
+from lipaudit.graph.graph import Graph
 from lipaudit.graph.problem import Problem
-from lipaudit.linear.norms.operator import OperatorNorms
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm, NormPair
 from lipaudit.ranges.ball import Ball
+from lipaudit.ranges.constants import ROWS, Slopes
+from lipaudit.ranges.entries import Unknown
+from lipaudit.ranges.near import Late, Near, near
+from lipaudit.ranges.rows import Weights
 from lipaudit.report.report import Regions
 
 GLOBAL = "the bound over the whole domain"
 SHARE = 1.0 / 3.0
 """Of the budget, for the bound over the whole domain that no ball's may exceed."""
 
-Measure = Callable[[Problem, Ball], torch.Tensor]
-"""Upper bounds [B] over the balls; the problem has their ranges. Raises Declined where it has nothing to say."""
+Measure = Callable[[Problem, Near], torch.Tensor]
+"""Upper bounds [B] over the balls; the problem has their ranges. Raises Declined or Unknown where it has none."""
 
 
 @final
@@ -42,9 +45,9 @@ class Way:
     norms: frozenset[Norm] = frozenset(Norm)
 
 
-def by_product(problem: Problem, ball: Ball) -> torch.Tensor:
+def by_product(problem: Problem, near: Near) -> torch.Tensor:
     """The product of layer gains over each ball's own ranges."""
-    values = [_alone(LayerProduct(), problem, row) for row in range(len(ball))]
+    values = [_alone(LayerProduct(), problem, row) for row in range(len(near.ball))]
     return torch.tensor(values, dtype=torch.float64)
 
 
@@ -54,11 +57,19 @@ def _alone(engine: Engine, problem: Problem, row: int) -> float:
     return engine.bound(replace(problem, region=region, boxes=tuple(boxes))).value
 
 
+def by_slopes(problem: Problem, near: Near) -> torch.Tensor:
+    """What the undecided neurons of each ball can do, all others being linear."""
+    size = int(torch.Size(problem.graph.output_shape).numel())
+    if size > ROWS:
+        raise Declined(f"{size} outputs are more than the {ROWS} whose rows are pulled through each region")
+    units = torch.eye(size, dtype=torch.float64).reshape(1, size, *problem.graph.output_shape)
+    return Slopes.of(near, units.expand(len(near.ball), *units.shape[1:])).norms(problem.norm)
+
+
 WAYS: tuple[Way, ...] = (
     Way("product of layer gains over the ball", by_product),
-    Way(
-        "entries of the Jacobian over the ball", lambda problem, _: entry_sums(problem), frozenset({Norm.L1, Norm.LINF})
-    ),
+    Way("entries of the Jacobian over the ball", lambda p, _: entry_sums(p), frozenset({Norm.L1, Norm.LINF})),
+    Way("slopes of the neurons over the ball", by_slopes),
 )
 
 
@@ -80,32 +91,32 @@ def regions(
     ways = [way for way in WAYS if norm in way.norms]
     values = torch.full((len(points),), whole, dtype=torch.float64)
     chosen = torch.full((len(points),), len(ways), dtype=torch.int64)
-    norms = OperatorNorms()
+    weights = Weights()
     for rows in batches(graph, len(points)):
-        if time.monotonic() > deadline:
-            break
         centre = points[rows]
         ball = Ball(centre, torch.full((len(centre),), radius, dtype=torch.float64), norm, target.region)
-        problem = around(graph, ball, norms, deadline)
-        for place, way in enumerate(ways):
-            try:
-                found = way.measure(problem, ball)
-            except (Declined, MemoryError):
-                continue
-            better = found < values[rows]
-            values[rows] = torch.where(better, found, values[rows])
-            chosen[rows] = torch.where(better, place, chosen[rows])
+        try:
+            around = near(graph, ball, weights, deadline)
+            problem = Problem(graph, NormPair.of(norm), around.boxes[0], around.boxes, weights.norms, deadline)
+            for place, way in enumerate(ways):
+                _take(values[rows], chosen[rows], place, way, problem, around)
+        except Late:
+            break
         if progress is not None:
             progress(rows.stop)
     labels = (*(way.label for way in ways), GLOBAL)
     return Regions(source, radius, values.numpy(), labels, chosen.numpy(), time.monotonic() - started)
 
 
-def around(graph: Graph, ball: Ball, norms: OperatorNorms, deadline: float = math.inf) -> Problem:
-    """The problem over each ball, its ranges by interval arithmetic."""
-    box = ball.box()
-    boxes = fold(graph, box, lambda node, args: node.op.interval(*args))
-    return Problem(graph, NormPair.of(ball.norm), box, tuple(boxes), norms, deadline)
+def _take(values: torch.Tensor, chosen: torch.Tensor, place: int, way: Way, problem: Problem, around: Near) -> None:
+    """Lowers the values, in place, where the way proves less."""
+    try:
+        found = way.measure(problem, around)
+    except (Declined, Unknown, MemoryError):
+        return
+    better = found < values
+    values[:] = torch.where(better, found, values)
+    chosen[:] = torch.where(better, place, chosen)
 
 
 def whole_bound(problem: Problem) -> float:

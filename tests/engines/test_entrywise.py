@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from lipaudit.audit.regions import around
 from lipaudit.engines.engine import Declined
 from lipaudit.engines.entrywise import Entrywise, entry_sums
 from lipaudit.engines.layer_product import LayerProduct
 from lipaudit.graph.graph import Graph, Node
 from lipaudit.graph.problem import Problem
 from lipaudit.linear.dense import Dense
-from lipaudit.linear.norms.operator import OperatorNorms
 from lipaudit.numerics.norms import Norm
 from lipaudit.ops import activations
 from lipaudit.ops.affine import Affine
@@ -48,7 +46,7 @@ def test_no_slope_in_a_ball_exceeds_the_bound(family: Family, norm: Norm) -> Non
         graph = family.build(seed)
         ball = ball_around(graph, norm, seed)
         try:
-            bounds = entry_sums(around(graph, ball, OperatorNorms()))
+            bounds = entry_sums(Problem.over(graph, norm, ball.box()))
         except Declined:
             continue
         region_laws.slopes_hold(graph, ball, bounds, seed, 30)

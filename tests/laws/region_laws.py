@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import torch
 
-from lipaudit.graph.graph import Graph
+from lipaudit.graph.graph import Graph, fold
 from lipaudit.numerics.norms import Norm
 from lipaudit.ranges.ball import Ball
+from lipaudit.ranges.near import Near
 from tests.laws.engine_laws import jacobians, norms
 
 Regional = Callable[[Graph, Ball], torch.Tensor]
@@ -73,3 +74,21 @@ def ball_around(graph: Graph, norm: Norm, seed: int, rows: int = 3) -> Ball:
     centre = torch.randn(rows, *graph.input_shape, generator=generator, dtype=torch.float64)
     radius = torch.tensor([1e-3, 0.05, 0.4, 2.0], dtype=torch.float64)[torch.arange(seed, seed + rows) % 4]
     return Ball(centre, radius, norm)
+
+
+def units(graph: Graph, batch: int) -> torch.Tensor:
+    """All outputs' unit vectors: [batch, K, *output_shape]."""
+    size = int(torch.Size(graph.output_shape).numel())
+    eye = torch.eye(size, dtype=torch.float64).reshape(1, size, *graph.output_shape)
+    return eye.expand(batch, *eye.shape[1:])
+
+
+def ranges_hold(around: Near, seed: int, count: int = 100) -> None:
+    """Every value at every point of every ball is in its range."""
+    points = inside_of(around.ball, count, seed)
+    values = fold(around.graph, points.flatten(0, 1), lambda node, args: node.op.forward(*args))
+    for value, box in zip(values, around.boxes, strict=True):
+        x = value.reshape(len(points), count, *value.shape[1:])
+        room = 1e-11 * (1.0 + x.abs())
+        assert bool((x >= box.lower.unsqueeze(1) - room).all())
+        assert bool((x <= box.upper.unsqueeze(1) + room).all())

@@ -1,0 +1,163 @@
+"""Lipschitz constants of functionals of the output over balls, from the rows of their slopes.
+
+For any two points of a region, F(x) - F(y) = C (x - y) + D w, w_j = (s_j - k_j) v_j with v_j the neurons' own inputs,
+which are of the same form. So for any norm |.| of rows, n_j >= |dv_j/dx| by
+
+    n_j = |C_j| + sum over earlier k of |D_jk| spread_k n_k,
+
+entrywise where |.| is the largest entry, and for the rows asked for alike: this keeps every sign between two undecided
+neurons, and is at most the layer by layer form of `entries`. In l2 the ellipsoid of `cover` takes its place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from lipaudit.linear.norms.dense_l2 import dense_l2
+from lipaudit.numerics.norms import Norm
+from lipaudit.numerics.rounding import gamma, sqrt_up, tensor_up, up
+from lipaudit.ranges.cover import Block, Form, certified, form, improved
+from lipaudit.ranges.entries import Unknown
+from lipaudit.ranges.near import JOINED, Near, Neurons
+
+STEPS = 20
+"""Of the descent in the ellipsoid's multipliers."""
+
+ROWS = 1024
+"""Most rows asked for at once."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Slopes:
+    """The rows of some functionals of the output, and of all undecided neurons, over a batch of balls."""
+
+    near: Near
+    blocks: tuple[Block, ...]
+    asked: Block
+
+    @staticmethod
+    def of(near: Near, seeds: torch.Tensor) -> Slopes:
+        """Of the functionals seeds [B, K, *output_shape] (exact numbers). Raises Unknown where a node has no model."""
+        graph = near.graph
+        if graph.output in near.blocked:
+            raise Unknown("a node on the way has no model by slopes")
+        if seeds.shape[1] > ROWS:
+            raise Unknown(f"{seeds.shape[1]} rows are more than the {ROWS} that are pulled through each region")
+        joined = Neurons(graph, near.weights, near.slopes(), near.deadline)
+        for place in sorted(joined.models):
+            if place <= graph.output:
+                joined.add(place)
+            if joined.size > JOINED:
+                raise Unknown(f"more than {JOINED} neurons are undecided")
+        pulls = [rows for _, rows in joined.pulls(graph.output, lambda part: seeds[:, part], seeds.shape[1])]
+        return Slopes(near, tuple(joined.blocks), joined.block(pulls))
+
+    def lengths(self, norm: Norm, weights: torch.Tensor | None = None, steps: int = STEPS) -> torch.Tensor:
+        """[B, K]: the constant of each functional in the norm, |row|_dual at most, rounded up.
+
+        weights: [B, K], not negative: how much each of them matters, which moves the effort and nothing that is proven.
+        """
+        if norm is Norm.L2:
+            return lengths_of(form([*self.blocks, self.asked]), weights, steps)
+        # |row|_1 <= sqrt(n) |row|_2, of the whole row or of what the neurons add to C; |row|_inf <= |row|_2
+        size = sqrt_up(float(self.asked.rows.shape[2])) if norm is Norm.LINF else 1.0
+        whole, apart = (lengths_of(form([*self.blocks, self.asked], d), weights, steps) * size for d in (False, True))
+        around = tensor_up(torch.minimum(whole, _dual(self.asked, norm) + apart) * (1.0 + 2.0**-48))
+        return torch.minimum(self.sums(norm), around)
+
+    def norms(self, norm: Norm, steps: int = STEPS) -> torch.Tensor:
+        """[B]: the operator norm of all rows together, rounded up; inf where nothing is proven."""
+        if norm is Norm.LINF:
+            return self.lengths(norm, steps=steps).amax(1)
+        if norm is Norm.L2:
+            return norm_of(form([*self.blocks, self.asked]), steps)
+        count, n = self.asked.rows.shape[1:]
+        # |column|_1 <= sqrt(K) |column|_2, of the whole matrix or of what the neurons add to C
+        data = (form([*self.blocks, self.asked], d) for d in (False, True))
+        whole, apart = (norm_of(joint, steps) * sqrt_up(float(count)) for joint in data)
+        slip = self.asked.error.sum(1)
+        columns = (self.asked.rows.abs().sum(1).amax(1) if n else slip) * up(1.0 + gamma(count + 4)) + slip
+        around = tensor_up(torch.minimum(whole, columns + apart) * up(1.0 + gamma(count + 8)))
+        return torch.minimum(self.columns(), around)
+
+    def columns(self) -> torch.Tensor:
+        """[B]: the largest column sum, by the recursion entry by entry."""
+        found = list[torch.Tensor]()
+        for block in (*self.blocks, self.asked):
+            total = block.rows.abs() + block.error.unsqueeze(2)
+            for number, d in block.inner.items():
+                spread = self.blocks[number].spread
+                assert spread is not None
+                reach = spread.unsqueeze(2) * found[number]
+                slack = up(1.0 + gamma(2 * d.shape[2] + 12))
+                total = total + (d.abs() @ reach) * slack
+                total = total + block.inner_error[number].unsqueeze(2) * (reach.sum(1, keepdim=True) * slack)
+            found.append(total * (1.0 + 2.0**-48 * (len(block.inner) + 2)) + 2.0**-900)
+        sums = found[-1].sum(1).amax(1) if found[-1].shape[2] else found[-1].sum((1, 2))
+        return sums * up(1.0 + gamma(found[-1].shape[1] + 4))
+
+    def sums(self, norm: Norm) -> torch.Tensor:
+        """[B, K]: the recursion above in the dual norm of rows."""
+        found = list[torch.Tensor]()
+        for block in (*self.blocks, self.asked):
+            total = _dual(block, norm)
+            for number, d in block.inner.items():
+                spread = self.blocks[number].spread
+                assert spread is not None
+                reach = spread * found[number]
+                slack = up(1.0 + gamma(2 * d.shape[2] + 12))
+                total = total + (d.abs() @ reach.unsqueeze(2)).squeeze(2) * slack
+                total = total + block.inner_error[number] * torch.linalg.vector_norm(reach, dim=1)[:, None] * slack
+            found.append(total * (1.0 + 2.0**-48 * (len(block.inner) + 2)) + 2.0**-900)
+        return found[-1]
+
+
+def _dual(block: Block, norm: Norm) -> torch.Tensor:
+    """[B, U]: at least |row|_dual of every exact row."""
+    n = block.rows.shape[2]
+    if norm is Norm.LINF:
+        size, slip = block.rows.abs().sum(2), block.error * sqrt_up(float(n))
+    elif norm is Norm.L1:
+        size, slip = block.rows.abs().amax(2) if n else block.error, block.error
+    else:
+        size, slip = torch.linalg.vector_norm(block.rows, dim=2) + 2.0**-500, block.error
+    return (size + slip) * up(1.0 + gamma(n + 16))
+
+
+def lengths_of(joint: Form, weights: torch.Tensor | None, steps: int) -> torch.Tensor:
+    """[B, K]: sqrt(Y_kk), at least the l2 length of each row asked for; inf where no multipliers prove any."""
+    share = torch.ones(len(joint.start), joint.asked, dtype=torch.float64) if weights is None else weights
+    found, done = [share[:0]], 0
+    for part in joint.parts():
+        own = share[done : done + len(part.start)]
+        done += len(part.start)
+
+        def worst(y: torch.Tensor, own: torch.Tensor = own) -> torch.Tensor:
+            return (y.diagonal(dim1=1, dim2=2) * own).amax(1)
+
+        y, proven = certified(part, improved(part, worst, steps))
+        root = tensor_up(tensor_up(y.diagonal(dim1=1, dim2=2).clamp(min=0.0).sqrt()))
+        found.append(torch.where(proven[:, None], root, torch.inf))
+    return torch.cat(found)
+
+
+def norm_of(joint: Form, steps: int) -> torch.Tensor:
+    """[B]: sqrt(lambda_max(Y)), at least the l2 norm of all rows asked for together; inf where unproven."""
+    found: list[float] = []
+    for part in joint.parts():
+        y, proven = certified(part, improved(part, _largest, steps))
+        found += [
+            sqrt_up(dense_l2(rows).value) if fine else torch.inf for rows, fine in zip(y, proven.tolist(), strict=True)
+        ]
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def _largest(y: torch.Tensor) -> torch.Tensor:
+    """About lambda_max, NaN for NaN."""
+    known = y.isfinite().flatten(1).all(1)
+    values: torch.Tensor = torch.linalg.eigvalsh(torch.where(known[:, None, None], y, 0.0))[:, -1]
+    return torch.where(known, values, torch.nan)
