@@ -11,7 +11,7 @@ from lipaudit.render.columns import Value, header, rows
 from lipaudit.render.safe import safe
 from lipaudit.report.report import AuditReport
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "|", "%")
+_FORMULA = tuple("=+-@|%\uff1d\uff0b\uff0d\uff20")
 """A spreadsheet takes a cell that begins so for a formula or a command."""
 
 

@@ -13,6 +13,7 @@ from lipaudit.report.report import AuditReport
 
 _HARMLESS = re.compile(r"(?:[A-Za-z0-9 ,.;:'\"()/=%+>\[\]_*-]|<=)*")
 _ESCAPED = re.compile(r"[\[\]_*]")
+_MARKER = re.compile(r"\s*([-+*=_>]|[0-9]+[.)])")
 _LINK = re.compile(r"://|www\.", re.IGNORECASE)
 
 
@@ -36,7 +37,7 @@ class MarkdownReporter(Reporter):
         if remarks := [_remark(remark) for remark in words.remarks(report)]:
             blocks.append("#### Findings\n\n" + "\n".join(remarks))
         if report.assumptions:
-            blocks.append("#### Assumptions\n\n" + "\n".join(f"- {_prose(text)}" for text in report.assumptions))
+            blocks.append("#### Assumptions\n\n" + "\n".join(f"- {_block(text)}" for text in report.assumptions))
         if report.verdict is not None:
             blocks.append(f"Verdict: **{report.verdict}**")
         return "\n\n".join(blocks) + "\n"
@@ -70,6 +71,11 @@ def _remark(remark: words.Remark) -> str:
 def _code(text: str) -> str:
     """The text as a code span. Pipes and backticks, which would end a cell or the span, are written as escapes."""
     return f"`{safe(text, 400).replace('|', chr(92) + 'x7c').replace('`', chr(92) + 'x60') or ' '}`"
+
+
+def _block(text: str) -> str:
+    """Words at the beginning of a block, where a sign or a number would begin a list of its own."""
+    return _code(text) if _MARKER.match(text) else _prose(text)
 
 
 def _prose(text: str) -> str:

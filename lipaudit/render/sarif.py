@@ -15,7 +15,7 @@ from lipaudit.report.finding import CODES
 from lipaudit.report.report import AuditReport
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-_LONGEST = 2000
+_LONGEST = 1000
 
 
 @final

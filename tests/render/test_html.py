@@ -26,6 +26,7 @@ from lipaudit.render.html.pictures import as_picture, direction_image, input_ima
 from lipaudit.render.html.scale import scale
 from lipaudit.render.sections import named_tables
 from lipaudit.report.report import AuditReport, Layer, Radii, Samples, Steepest
+from tests.render.hostile import hostile
 from tests.render.reports import ALL, ATTACKED, BOUND, CERTIFY, GATE, GROUP, INFINITE, LOCAL, attained, method, up
 
 LIMIT = 1_000_000
@@ -147,6 +148,24 @@ def test_no_report_is_too_large_for_a_page() -> None:
     assert len(HtmlReporter().render(large)) < LIMIT
     many = replace(GROUP, parts=(large,) * 8)
     assert len(HtmlReporter().render(many)) < LIMIT
+    page = HtmlReporter().render(hostile_crowd())
+    assert len(page) < LIMIT
+    assert re.search(r"not shown: \d+ models, \d+ rules, \d+ findings, \d+ assumptions", page)
+    assert ">fail</td>" in page
+
+
+def hostile_crowd() -> AuditReport:
+    """More of everything than any page holds, in names that take eight bytes a character."""
+    crowd = hostile("\u5b57" * 3000)
+    passed = replace(crowd.rules[0], waiver=None)
+    crowd = replace(
+        crowd,
+        rules=(passed,) * 4999 + crowd.rules[1:2],
+        findings=crowd.findings * 2000,
+        assumptions=crowd.assumptions * 500,
+        layers=crowd.layers * 20,
+    )
+    return replace(crowd, parts=(replace(crowd, rules=(), findings=()),) * 40)
 
 
 def test_bars_add_up() -> None:

@@ -8,11 +8,13 @@ from typing import ClassVar, final
 from markupsafe import Markup
 
 from lipaudit.render.base import Reporter
-from lipaudit.render.html.page import page
+from lipaudit.render.html.page import ROOMS, page
 from lipaudit.render.html.template import rendered
 from lipaudit.report.report import AuditReport
 
 __all__ = ["HtmlReporter"]
+
+LARGEST = 1_000_000
 
 
 @final
@@ -29,5 +31,10 @@ class HtmlReporter(Reporter):
         here = files(__package__)
         style = here.joinpath("style.css").read_text(encoding="utf-8")
         template = here.joinpath("report.html.j2").read_text(encoding="utf-8")
-        text = rendered(template, page=page(report), style=Markup(style))
-        return text.encode("ascii", "xmlcharrefreplace").decode("ascii")
+        text = ""
+        for room in ROOMS:
+            filled = rendered(template, room.longest, page=page(report, room), style=Markup(style))
+            text = filled.encode("ascii", "xmlcharrefreplace").decode("ascii").lstrip()
+            if len(text) < LARGEST:
+                break
+        return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -16,11 +16,21 @@ from lipaudit.render.html.svg import Drawing
 from lipaudit.render.sections import TABLES, Table, named_tables
 from lipaudit.report.report import AuditReport, Steepest
 
-_DRAWN = 6
-"""How many models of a gate are drawn: beyond, the numbers have to do, for the size of the page."""
 
-_LAYERS = 1000
-"""How many layers are listed, over all models."""
+@final
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a page has room for: layers over all models, rows a table, models, drawn models, characters a text."""
+
+    layers: int
+    rows: int
+    models: int
+    drawn: int
+    longest: int
+
+
+ROOMS = (Room(1000, 400, 200, 6, 1000), Room(200, 60, 60, 2, 300), Room(40, 20, 20, 1, 120), Room(10, 4, 8, 0, 60))
+"""From the usual page to one that any report fits in: the first that is small enough is taken."""
 
 _ENTRIES = 5
 """How many entries of a direction are told."""
@@ -80,24 +90,28 @@ class Page:
     parts: tuple[Part, ...]
     remarks: tuple[words.Remark, ...]
     assumptions: tuple[str, ...]
+    left_out: str
     version: str
 
 
-def page(report: AuditReport) -> Page:
-    """The page of a report; of a gate over several models with a part for each."""
+def page(report: AuditReport, room: Room) -> Page:
+    """The page of a report, as far as there is room; of a gate over several models with a part for each."""
     parts = report.parts or (report,)
-    drawn = len(parts) <= _DRAWN
-    made = tuple(_part(part, f"m{number}", drawn, len(parts)) for number, part in enumerate(parts))
+    shown = parts[: room.models]
+    if len(report.rules) > room.rows:  # what fails is not what is left out
+        report = replace(report, rules=tuple(sorted(report.rules, key=lambda rule: rule.result == "pass")))
+    made = tuple(_part(part, f"m{number}", room, len(shown)) for number, part in enumerate(shown))
     several = f"{len(parts)} models"
     return Page(
         title=several if report.parts else report.model.path,
         command=report.command,
         verdict=report.verdict,
         headlines=_summary(report),
-        rules=named_tables(report, False).get("rules"),
+        rules=_cut(named_tables(report, False).get("rules"), room),
         parts=made,
-        remarks=tuple(words.remarks(report)),
-        assumptions=report.assumptions,
+        remarks=tuple(words.remarks(report)[: room.rows]),
+        assumptions=report.assumptions[: room.rows],
+        left_out=_left_out(report, room),
         version=report.run.versions.get("lipaudit", ""),
     )
 
@@ -119,16 +133,32 @@ _NORMS = {
 }
 
 
-def _part(report: AuditReport, name: str, drawn: bool, count: int) -> Part:
+def _cut(table: Table | None, room: Room) -> Table | None:
+    return None if table is None else replace(table, rows=table.rows[: room.rows])
+
+
+def _left_out(report: AuditReport, room: Room) -> str:
+    """What the page had no room for, in words; empty where it shows everything."""
+    lengths = {
+        "models": (len(report.parts), room.models),
+        "rules": (len(report.rules), room.rows),
+        "findings": (len(report.findings), room.rows),
+        "assumptions": (len(report.assumptions), room.rows),
+    }
+    return ", ".join(f"{count - most} {name}" for name, (count, most) in lengths.items() if count > most)
+
+
+def _part(report: AuditReport, name: str, room: Room, count: int) -> Part:
     samples, radii, found = report.samples, report.radii, named_tables(report, True)
+    drawn = count <= room.drawn
     return Part(
         path=report.model.path,
         verdict=report.verdict,
         headlines=_summary(report),
         claims=tuple(_claims(report)),
         scale=scale(report),
-        gains=gains(report, found["layers"], _LAYERS // count) if "layers" in found else None,
-        tables=dict.fromkeys(TABLES) | found,
+        gains=gains(report, found["layers"], room.layers // count) if "layers" in found else None,
+        tables=dict.fromkeys(TABLES) | {name: _cut(table, room) for name, table in found.items()},
         histogram=sensitivity(f"{name}-norms", report) if drawn and samples is not None else None,
         curve=accuracy(f"{name}-accuracy", report, radii) if drawn and radii is not None else None,
         worst=tuple(map(_worst, samples.steepest)) if drawn and samples is not None else (),
