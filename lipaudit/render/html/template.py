@@ -28,7 +28,12 @@ def _compiled(template: str, longest: int) -> Template:
         return safe(value, longest) if isinstance(value, str) else value
 
     environment = Environment(
-        autoescape=True, finalize=shown, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        finalize=shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters["pretty"] = _pretty
     environment.globals |= {"results": RESULTS, "marks": MARKS, "extras": EXTRAS}
