@@ -24,6 +24,7 @@ from lipaudit.engines.converted import Converted
 from lipaudit.engines.ellipsoid import Ellipsoid
 from lipaudit.engines.engine import Engine, Outcome, contradicted, run
 from lipaudit.engines.entrywise import Entrywise
+from lipaudit.engines.fourier import FourierEllipsoid
 from lipaudit.engines.layer_product import LayerProduct
 from lipaudit.errors import UsageError
 from lipaudit.graph.problem import Problem
@@ -40,8 +41,9 @@ ENGINES: tuple[Engine, ...] = (
     LayerProduct(),
     Entrywise(),
     Ellipsoid(),
+    FourierEllipsoid(),
     Changeover(),
-    Converted((LayerProduct(), Ellipsoid())),
+    Converted((LayerProduct(), Ellipsoid(), FourierEllipsoid())),
 )
 SEARCH_SECONDS = 3.0
 

@@ -25,6 +25,7 @@ from lipaudit.audit.subject import (
 )
 from lipaudit.engines.ellipsoid import Ellipsoid
 from lipaudit.engines.engine import Declined, run
+from lipaudit.engines.fourier import FourierEllipsoid
 from lipaudit.engines.layer_product import LayerProduct, constants
 from lipaudit.engines.pairwise import pairwise_constants
 from lipaudit.errors import UsageError
@@ -159,13 +160,14 @@ def _pairs(problem: Problem) -> tuple[torch.Tensor, Method]:
     inside = problem.within(Norm.L2)
     if norm is not Norm.L2:
         pairs = torch.minimum(pairs, _carried(pairwise_constants(inside, constants(inside)), problem))
-    try:
-        around, whole = Ellipsoid().pairwise(inside)
+    for engine in (Ellipsoid(), FourierEllipsoid()):
+        try:
+            around, whole = engine.pairwise(inside)
+        except (Declined, MemoryError, ArithmeticError, ValueError, RuntimeError):
+            continue  # the other bounds hold without it, as they do where an engine of `bound` declines
         pairs = torch.minimum(pairs, _carried(around, problem))
         if norm is Norm.L2 and best.bound is not None and whole.value < best.bound.value:
-            best = Method(Ellipsoid.name, Ellipsoid.label, 0.0, whole)
-    except (Declined, MemoryError, ArithmeticError, ValueError, RuntimeError):
-        pass  # the other bounds hold without it, as they do where an engine of `bound` declines
+            best = Method(engine.name, engine.label, 0.0, whole)
     return pairs, replace(best, label=f"{best.label}, of the logits", seconds=time.monotonic() - started)
 
 

@@ -1,0 +1,203 @@
+"""LipSDP-Neuron for convolutional and residual graphs: certified ellipsoids, one small matrix a frequency."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+
+from lipaudit.engines.engine import Declined, Engine
+from lipaudit.engines.fourier_build import program
+from lipaudit.engines.fourier_descent import descend
+from lipaudit.engines.fourier_program import Bend, Gain, Linear, Program
+from lipaudit.engines.fourier_recursion import CLOSED, Guess, Symbols, closed
+from lipaudit.engines.fourier_symbols import half
+from lipaudit.engines.fourier_verify import constant, output_cover
+from lipaudit.graph.problem import Problem
+from lipaudit.numerics.bound import UpperBound
+from lipaudit.numerics.norms import Norm
+from lipaudit.numerics.rounding import tensor_up
+from lipaudit.ops.elementwise import Elementwise
+
+_EVIDENCE = "Fourier ellipsoid recursion, residual certificates"
+
+SLACKS = (0.0, 1e-8, 1e-5, 1e-3)
+"""How much multipliers are raised where they just fail to prove anything."""
+
+MEMORY = 3 * 2**30
+"""About the most bytes that one run may take."""
+
+WRITTEN_OUT = 512
+"""Layers of at most so many neurons are also tried with a multiplier for each neuron."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Proof:
+    """A proven bound, the program and the output's cover that prove it, and the multipliers."""
+
+    value: float
+    program: Program
+    cover: torch.Tensor | None = None
+    multipliers: Guess | None = None
+
+    def or_better(self, other: Proof) -> Proof:
+        """The smaller bound."""
+        return other if other.value < self.value else self
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FourierEllipsoid(Engine):
+    """J J' <= Y for every Jacobian J that the slopes allow, with Y the same in every cell of a torus around the image:
+    L = sqrt(lambda_max(Y)) at the output.
+
+    The bound of LipSDP-Neuron (Fazlyab et al. 2019, arXiv:1906.04893) with multipliers that are constant on every
+    channel, which makes every matrix block-circulant: one of the size of the channels for each frequency, instead of
+    one of the size of all neurons. Zero padding, stride, residual sums and concatenations are exact in it
+    (`fourier_build`), dense heads are written out, what is known by its gain alone (max pooling) starts anew. Sound
+    for any multipliers, see `fourier_verify`; those are guessed in closed form and then by descent until nothing is
+    gained, the deadline, or `seconds`. Which iterate the time runs out on depends on the machine: the bound is proven
+    all the same.
+    """
+
+    seconds: float = 20.0
+    name: ClassVar[str] = "fourier"
+    label: ClassVar[str] = "Fourier ellipsoid recursion"
+    norms: ClassVar[frozenset[Norm]] = frozenset({Norm.L2})
+
+    def bound(self, problem: Problem) -> UpperBound:
+        return UpperBound(self.prove(problem).value, _EVIDENCE)
+
+    def pairwise(self, problem: Problem) -> tuple[torch.Tensor, UpperBound]:
+        """Upper bounds of the constants of f_a - f_b for all outputs: float64 [K, K], symmetric; and that of f.
+
+        Raises Declined where there are none.
+        From the cover Y of the output, once for all pairs: |(e_a - e_b)'J|^2 <= Y_aa + Y_bb - 2 Y_ab.
+        """
+        proof = self.prove(problem)
+        if proof.cover is None or not proof.program.dense:
+            raise Declined("its ellipsoid does not tell the outputs apart")
+        cover = proof.cover[0]
+        diagonal = cover.diagonal()
+        squares = diagonal[:, None] + diagonal[None, :] - 2.0 * cover
+        room = (diagonal[:, None] + diagonal[None, :] + 2.0 * cover.abs()) * 2.0**-50
+        roots = tensor_up(torch.sqrt((squares + room).clamp(min=0.0)))
+        pairs = tensor_up(torch.ldexp(roots, torch.tensor(proof.program.exponent))).fill_diagonal_(0.0)
+        return pairs, UpperBound(proof.value, _EVIDENCE)
+
+    def prove(self, problem: Problem) -> Proof:
+        """The best that was proven. Raises Declined where it is out of scope or out of reach."""
+        if problem.norm is not Norm.L2:
+            raise Declined("an ellipsoid bounds the l2 norm; its bound is carried over by the converted method")
+        whole = program(problem)
+        if not any(math.prod(cells) > 1 for cells in whole.lattices()):
+            raise Declined("it has no convolution: the ellipsoid recursion says as much")
+        # what is small is said better by a multiplier for each neuron: the ellipsoid recursion's business
+        share = min(1.0, 0.1 + _neurons(problem) / 4000)
+        deadline = min(problem.deadline, time.monotonic() + share * self.seconds)
+        best = _Search(whole, deadline).run(0.6)
+        partly = program(problem, WRITTEN_OUT)
+        if partly.widths() != whole.widths() and _seconds(partly) < 0.02 * (deadline - time.monotonic()):
+            best = best.or_better(_Search(partly, deadline).run(1.0))
+        if best.cover is None:
+            raise Declined("no multipliers proved a bound in the time there was")
+        return best
+
+
+class _Search:
+    """Looks for multipliers of one program, and proves what they give."""
+
+    def __init__(self, steps: Program, deadline: float) -> None:
+        self.steps, self.deadline, self.proving = steps, deadline, 0.0
+        self.best = Proof(math.inf, steps)
+        needed = _bytes(steps)
+        if needed > MEMORY:
+            raise Declined(f"it would take about {needed / 2**30:.1f} GiB of memory")
+        if (seconds := _seconds(steps)) > deadline - time.monotonic():
+            raise Declined(f"it would take about {seconds:.0f} s, more than there are")
+        self.symbols = Symbols(steps, MEMORY // 4)
+
+    def run(self, share: float) -> Proof:
+        """The smallest bound proven, with `share` of the time for descent."""
+        if all(isinstance(step, Linear) or not _open(step) for step in self.steps.steps):
+            self.prove({})
+            return self.best
+        found: list[tuple[float, Guess]] = []
+        for rule in CLOSED:
+            if found and self.left() < 0.0:
+                break
+            if (pair := closed(self.symbols, rule)) is not None:
+                found.append(pair)
+                if len(found) == 1:
+                    self.prove(pair[1])  # so that there is something, and it is known how long that takes
+        if not found:
+            return self.best
+        square, start = min(found, key=lambda pair: pair[0])
+        if start is not found[0][1]:
+            self.prove(start)
+        if not square > 0.0 or self.left() < 0.0:
+            return self.best
+        until = time.monotonic() + share * self.left()
+        saving = _bytes(self.steps, 4) > MEMORY
+        if saving and _bytes(self.steps, 1) > MEMORY:
+            return self.best
+        last = start
+        for guess in descend(self.symbols, start, until, saving=saving):
+            last = guess
+            if 4.0 * self.proving < self.left():
+                self.prove(guess)
+        if last is not start and self.best.multipliers is not last:
+            self.prove(last)
+        return self.best
+
+    def left(self) -> float:
+        """The time left, less what one more proof takes."""
+        return self.deadline - time.monotonic() - 1.5 * self.proving
+
+    def prove(self, guess: Guess) -> None:
+        """Takes what these multipliers prove, slightly raised where they prove nothing as they are."""
+        started = time.monotonic()
+        for slack in SLACKS:
+            raised = {place: theta * (1.0 + slack) for place, theta in guess.items()} if slack else guess
+            cover = output_cover(self.steps, raised)
+            if cover is not None:
+                value = constant(self.steps, cover)
+                self.best = self.best.or_better(Proof(value, self.steps, cover, raised))
+                break
+        self.proving = max(self.proving, time.monotonic() - started)
+
+
+def _neurons(problem: Problem) -> int:
+    return sum(math.prod(node.op.out_shape) for node in problem.graph.nodes if isinstance(node.op, Elementwise))
+
+
+def _open(step: Bend | Gain | Linear) -> bool:
+    """Whether a step takes multipliers."""
+    return isinstance(step, Bend) or (isinstance(step, Gain) and len(step.rest) > 0)
+
+
+def _shapes(steps: Program) -> list[tuple[int, int, int, int, int]]:
+    """(frequencies before and after, channels before and after, those that a factorisation is of) of every step."""
+    widths, counts = steps.widths(), [len(half(cells)) for cells in steps.lattices()]
+    return [
+        (counts[i], counts[i + 1], widths[i], widths[i + 1], 0 if isinstance(step, Linear) else len(step.source))
+        for i, step in enumerate(steps.steps)
+    ]
+
+
+def _bytes(steps: Program, kept: int = 0) -> int:
+    """About the memory that a proof takes; of descent, that keeps so many matrices of every step."""
+    sides = [16 * (f * (a * a + a * b) + g * b * b) for f, g, a, b, _ in _shapes(steps)]
+    symbols = min(MEMORY // 4, sum(16 * f * a * b for f, _, a, b, n in _shapes(steps) if not n))
+    states = 16 * sum(g * b * b for _, g, _, b, _ in _shapes(steps))
+    return 6 * max(sides, default=0) + (symbols + (states if kept == 1 else kept * sum(sides)) if kept else 0)
+
+
+def _seconds(steps: Program) -> float:
+    """About what a closed form and its proof take on one core."""
+    flops = sum(8.0 * f * (a * a * b + a * b * b + n * n * n + n * n * b) for f, _, a, b, n in _shapes(steps))
+    return 3e-10 * flops
