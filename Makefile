@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types contracts samples bench-local bench-global models ops golden fuzz clean
+.PHONY: help setup demo test check format lint types contracts samples bench-local bench-global models ops golden docs fuzz clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ ops: $(READY)  ## write docs/ops.md from the registry
 
 golden: $(READY)  ## write the golden files of the report formats again
 	$(BIN)/python tests/render/golden.py
+
+docs: $(READY)  ## build the documentation site into build/site; a broken link fails
+	$(BIN)/mkdocs build --quiet
 
 fuzz: $(READY)  ## audit 10,000 damaged models; see docs/fuzzing.md
 	$(BIN)/python tests/fuzz/campaign.py --count 10000 --seed 0 --budget 3600

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in given:
             traceback.print_exception(error, file=sys.stderr)
         return _say(*_explained(error))
-    return code
+    return _say("interrupted", INTERRUPTED) if code == INTERRUPTED else code  # typer makes an exit of Ctrl-C
 
 
 def _run(arguments: list[str]) -> int:

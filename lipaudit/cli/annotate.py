@@ -27,7 +27,7 @@ def annotate(
     model: ModelArgument = None,
     budget: BudgetOption = None,
 ) -> int:
-    """Write a copy of the model with its gains and bracket as metadata.
+    """Copy a model with its gains as metadata.
 
     For viewers such as Netron; the function stays as it is. Never written over the model. Exit code 3 where
     no finite bound could be written.

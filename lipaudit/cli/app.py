@@ -24,7 +24,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 audited (gate: passed), 1 gate: failed, 2 usage or invalid input, 3 no verdict, "
     "4 internal fault.",
     no_args_is_help=False,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lipaudit.report.report import AuditReport
 
 baseline = typer.Typer(
-    help="The ratchet: record the numbers a gate's limits may be relative to, and see what became of them.",
+    help="Record numbers that limits are relative to.",
     rich_markup_mode=None,
     no_args_is_help=False,
 )

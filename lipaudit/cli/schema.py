@@ -13,7 +13,7 @@ from lipaudit.cli import stdout
 def schema(
     name: Annotated[Literal["report", "config"], typer.Argument(metavar="report|config", help="Which schema.")],
 ) -> int:
-    """Print a JSON Schema: of the JSON report, or of the configuration.
+    """Print a JSON Schema: of a report or a configuration.
 
     Editors and scripts check files by it; the configuration's is that of lipaudit.toml, read as JSON.
     """
