@@ -128,7 +128,7 @@ def test_a_full_disk_is_an_error() -> None:
         command = [sys.executable, "-m", "lipaudit.cli", "explain"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "lipaudit: error: No space left on device\n"
+    assert done.stderr == "lipaudit: error: cannot print the report: No space left on device\n"
 
 
 def test_version_and_help(capsys: Captured) -> None:
