@@ -22,7 +22,7 @@ from lipaudit.ops.maxlike import PointwiseMax, SortPair
 ENTRIES = 2**25
 """Most entries of one dense matrix."""
 
-NEURONS = 6000
+NEURONS = 16000
 """Most neurons in all."""
 
 SIDE = 4096

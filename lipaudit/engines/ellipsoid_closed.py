@@ -20,41 +20,58 @@ Guess = dict[int, torch.Tensor]
 """Theta by the place of its step."""
 
 
+State = tuple[tuple[int, ...], torch.Tensor]
+"""The values alive, and Y with J J' <= Y for them, stacked in this order."""
+
+
 def recursion(program: Program, choose: Choice, seen: list[torch.Tensor] | None = None) -> torch.Tensor:
     """Y of the output, differentiable in what `choose` answers. Raises LinAlgError where Theta <= Y_vv.
 
     seen: takes, for every inverse, how near to singular it was: mean log(Theta_i) - log det(Theta - Y_vv) / n >= 0.
     """
-    sizes = program.sizes
-    order: tuple[int, ...] = (0,)
-    y = torch.empty(0, 0, dtype=torch.float64) if program.starts() else torch.eye(sizes[0], dtype=torch.float64)
-    for place, step in enumerate(program.steps):
-        if place == 0 and program.starts() and isinstance(step, Linear):
-            y, order = step.matrix @ step.matrix.mT, step.targets
-            continue
-        source, kept = indices(order, step.sources, sizes), indices(order, step.kept, sizes)
-        corner, side, rest = y[source][:, source], y[source][:, kept], y[kept][:, kept]
-        match step:
-            case Linear():
-                side = step.matrix @ side
-                corner = step.matrix @ corner @ step.matrix.mT
-            case Slope():
-                rest, side, corner = _bent(step, choose(place, corner), rest, side, corner, seen)
-            case Gain():
-                theta = choose(place, corner)[:1]
-                if not len(kept):
-                    theta = torch.maximum(theta, torch.linalg.eigvalsh(corner)[-1:])
-                else:
-                    factor = _factor(theta.expand(len(corner)), corner, seen)
-                    half = torch.linalg.solve_triangular(factor, side, upper=False)
-                    rest = rest + half.mT @ half
-                size = sizes[step.target]
-                corner = torch.eye(size, dtype=torch.float64) * (theta * step.factor**2)
-                side = torch.zeros(size, len(kept), dtype=torch.float64)
-        y = torch.cat([torch.cat([rest, side.mT], 1), torch.cat([side, corner], 1)])
-        y, order = (y + y.mT) / 2, (*step.kept, *step.targets)
-    at = indices(order, (program.output,), sizes)
+    state = begun(program)
+    for place in range(len(program.steps)):
+        state = advanced(program, place, state, choose, seen)
+    order, y = state
+    at = indices(order, (program.output,), program.sizes)
     return y[at][:, at]
+
+
+def begun(program: Program) -> State:
+    """The state before the first step; without its matrix where that is the identity and the first step knows."""
+    if program.starts():
+        return (0,), torch.empty(0, 0, dtype=torch.float64)
+    return (0,), torch.eye(program.sizes[0], dtype=torch.float64)
+
+
+def advanced(
+    program: Program, place: int, state: State, choose: Choice, seen: list[torch.Tensor] | None = None
+) -> State:
+    """The state after the step at this place."""
+    (order, y), step, sizes = state, program.steps[place], program.sizes
+    if place == 0 and program.starts() and isinstance(step, Linear):
+        return step.targets, step.matrix @ step.matrix.mT
+    source, kept = indices(order, step.sources, sizes), indices(order, step.kept, sizes)
+    corner, side, rest = y[source][:, source], y[source][:, kept], y[kept][:, kept]
+    match step:
+        case Linear():
+            side = step.matrix @ side
+            corner = step.matrix @ corner @ step.matrix.mT
+        case Slope():
+            rest, side, corner = _bent(step, choose(place, corner), rest, side, corner, seen)
+        case Gain():
+            theta = choose(place, corner)[:1]
+            if not len(kept):
+                theta = torch.maximum(theta, torch.linalg.eigvalsh(corner)[-1:])
+            else:
+                factor = _factor(theta.expand(len(corner)), corner, seen)
+                half = torch.linalg.solve_triangular(factor, side, upper=False)
+                rest = rest + half.mT @ half
+            size = sizes[step.target]
+            corner = torch.eye(size, dtype=torch.float64) * (theta * step.factor**2)
+            side = torch.zeros(size, len(kept), dtype=torch.float64)
+    y = torch.cat([torch.cat([rest, side.mT], 1), torch.cat([side, corner], 1)])
+    return (*step.kept, *step.targets), (y + y.mT) / 2
 
 
 def _factor(theta: torch.Tensor, corner: torch.Tensor, seen: list[torch.Tensor] | None) -> torch.Tensor:

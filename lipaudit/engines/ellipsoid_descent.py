@@ -6,6 +6,7 @@ here is proven, and nothing is believed.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -19,17 +20,21 @@ _STALE = 40
 _POWERS = (8.0, 40.0, 200.0)
 
 
-def descend(program: Program, guess: Guess, deadline: float) -> Iterator[Guess]:
+def descend(program: Program, guess: Guess, evaluations: int, deadline: float = math.inf) -> Iterator[Guess]:
     """Multipliers that get better, one for every power p of the smooth ||lambda(Y)||_p >= lambda_max(Y).
 
     guess: feasible. L-BFGS on log Theta (Nocedal & Wright, Numerical Optimization, 2006, algorithm 7.4), with steps
-    that keep every Cholesky factor alive; a power ends when forty steps together gain less than one part in 1000.
+    that keep every Cholesky factor alive; a power ends when forty steps together gain less than one part in 1000, or
+    with its share of the evaluations, of which the first has half.
     """
     point = torch.cat([theta.log() for theta in guess.values()])
-    for power in _POWERS:
-        if time.monotonic() > deadline:
+    left = evaluations
+    for place, power in enumerate(_POWERS):
+        allowed = left if place == len(_POWERS) - 1 else left // 2
+        if time.monotonic() > deadline or allowed < 2:
             return
-        point = _minimised(program, guess, point, power, deadline)
+        point, used = _minimised(program, guess, point, power, allowed, deadline)
+        left -= used
         yield _guess(program, guess, point)
 
 
@@ -59,14 +64,17 @@ def _value(program: Program, like: Guess, point: torch.Tensor, power: float) -> 
     return float(value.detach()), leaf.grad
 
 
-def _minimised(program: Program, like: Guess, point: torch.Tensor, power: float, deadline: float) -> torch.Tensor:
-    now = _value(program, like, point, power)
+def _minimised(
+    program: Program, like: Guess, point: torch.Tensor, power: float, evaluations: int, deadline: float
+) -> tuple[torch.Tensor, int]:
+    """The best point, and how many evaluations it took."""
+    now, used = _value(program, like, point, power), 1
     if now is None:
-        return point
+        return point, used
     value, gradient = now
     pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
     history = [value]
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and used < evaluations:
         if len(history) > _STALE and history[-_STALE] - value < 1e-3:
             break
         move = -_two_loops(gradient, pairs)
@@ -77,6 +85,7 @@ def _minimised(program: Program, like: Guess, point: torch.Tensor, power: float,
         size = min(1.0, (1.0 if pairs else 0.1) / max(float(move.abs().max()), 1e-12))
         for _ in range(25):
             there = _value(program, like, point + size * move, power)
+            used += 1
             if there is not None and there[0] <= value + 1e-4 * size * slope:
                 break
             size *= 0.4
@@ -90,7 +99,7 @@ def _minimised(program: Program, like: Guess, point: torch.Tensor, power: float,
             pairs = [*pairs[-_MEMORY + 1 :], (step, change)]
         point, (value, gradient) = point + step, there
         history.append(value)
-    return point
+    return point, used
 
 
 def _two_loops(gradient: torch.Tensor, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:

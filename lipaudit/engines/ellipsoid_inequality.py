@@ -1,17 +1,20 @@
-"""LipSDP-Neuron of a program as one linear matrix inequality.
+"""LipSDP-Neuron of a program as one linear matrix inequality, in blocks.
 
-With every value written as a linear function of q = (x, u), u the normalised outputs of the bent neurons
-(w = C v + D u, |u_k| <= |v_k|), LipSDP-Neuron (Fazlyab et al. 2019, arXiv:1906.04893) reads
+q = (x, y_1, y_2, ...) holds the input and one coordinate for each bent neuron: its output w, or, where the slopes are
+so narrow that w hardly leaves c v, its normalised output u (w = c v + d u, |u| <= |v|). In these coordinates a
+pre-activation v reads only the values right before it, so that a chain's inequality is block-tridiagonal.
+LipSDP-Neuron (Fazlyab et al. 2019, arXiv:1906.04893) reads
 
-    minimise t  subject to  M = [[I_x + sum_k lambda_k (e_k e_k' - v_k v_k'), E'], [E, t I]] >= 0,
+    minimise t  subject to  M = [[I_x + sum_k lambda_k A_k, E'], [E, t I]] >= 0,
 
-v_k the row of the pre-activation, E that of the output. Theta_k = 1 / lambda_k of the ellipsoid recursion, block by
+A_k = u_k u_k' - v_k v_k' = sym(f g') with f = p e - s v and g = p e - z v, e the neuron's coordinate: (p, s, z) = (1/d,
+c/d + 1, c/d - 1) for w, (1, 1, -1) for u. E is the output. Theta_k = 1 / lambda_k of the ellipsoid recursion, block by
 block the same bound. An op known by its gain has one multiplier for all its u and v. Plain float64: a guess's data.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -19,101 +22,168 @@ import torch
 from lipaudit.engines.ellipsoid_closed import Guess
 from lipaudit.engines.ellipsoid_program import Gain, Linear, Program, Slope
 
+NARROW = 20.0
+"""A neuron enters by w where |c| <= NARROW d: beyond, w - c v would lose digits."""
+
+Rows = dict[int, torch.Tensor]
+"""A linear function of q, by the blocks of q that it reads: [rows, size of the block]."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Atoms:
+    """sym(f_a g_a') for every row a: f = p e - s v, g = p e - z v.
+
+    own: the block of q whose entries are the e, in order; None for none (p = 0). rows: the v. of: the multiplier of
+    each. p, s, z: [len(of)].
+    """
+
+    own: int | None
+    rows: Rows
+    p: torch.Tensor
+    s: torch.Tensor
+    z: torch.Tensor
+    of: torch.Tensor
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Inequality:
-    """The data of M, with q = (x [inputs], u).
+    """The data of M. sizes: of the blocks of q, the first that of x. places: for each slope or gain step its
+    multipliers, -1 for none; count: how many there are."""
 
-    unit: indices [N] of the u in q; own: the multiplier [N] each belongs to; rows: [R, side of q], with theirs in
-    `of` [R]; output: [p, side of q]; places: for each slope or gain step its multipliers, -1 for none.
-    """
-
-    inputs: int
-    unit: torch.Tensor
-    own: torch.Tensor
-    rows: torch.Tensor
-    of: torch.Tensor
-    output: torch.Tensor
+    sizes: tuple[int, ...]
+    atoms: tuple[Atoms, ...]
+    output: Rows
     places: dict[int, torch.Tensor]
+    count: int
 
     @property
-    def count(self) -> int:
-        return 1 + int(max(self.own.max(), self.of.max())) if len(self.own) else 0
+    def outputs(self) -> int:
+        return max((len(rows) for rows in self.output.values()), default=0)
 
     @property
     def side(self) -> int:
-        return self.output.shape[1] + self.output.shape[0]
+        return sum(self.sizes) + self.outputs
+
+    def eliminable(self) -> bool:
+        """Whether M is the identity in x, as for slopes from 0: then x can be eliminated once and for all."""
+        return 0 not in self.output and all(0 not in a.rows or not bool((a.s * a.z).any()) for a in self.atoms)
+
+    def side_left(self) -> int:
+        """The side of the matrix that an interior-point method works on."""
+        return self.side - (self.sizes[0] if self.eliminable() else 0)
 
 
 def inequality(program: Program) -> Inequality:
     """The program as one matrix inequality, with the input and the output reduced to what they can vary in."""
-    sizes = program.sizes
-    first = program.steps[0]
-    entry = torch.eye(sizes[0], dtype=torch.float64)
+    first = program.steps[0] if program.steps else None
+    entry = torch.eye(program.sizes[0], dtype=torch.float64)
     if program.starts() and isinstance(first, Linear):
         entry = first.matrix  # q begins with the coordinates of the row space of the first matrix
         if entry.shape[1] > entry.shape[0]:
             entry = torch.linalg.qr(entry.mT).R.mT
-    n = entry.shape[1]
-    total = n + sum(sizes[s.target] for s in program.steps if not isinstance(s, Linear))
-    values = {0: torch.nn.functional.pad(entry, (0, total - n))}
-    units, own, rows, of = [], [], [], []
-    places: dict[int, torch.Tensor] = {}
-    used, count = n, 0
+    form = Form([entry.shape[1]], {0: {0: entry}})
     for place, step in enumerate(program.steps):
+        if place == 0 and program.starts() and isinstance(step, Linear):
+            form.values.update(_pieces(form.values[0], step.targets, program.sizes))
+        else:
+            form.step(place, step, program.sizes)
+    return form.finish(form.values[program.output])
+
+
+@dataclass(slots=True, eq=False)
+class Form:
+    """An inequality under construction: the values so far as functions of q."""
+
+    sizes: list[int]
+    values: dict[int, Rows]
+    atoms: list[Atoms] = field(default_factory=list)
+    places: dict[int, torch.Tensor] = field(default_factory=dict)
+    count: int = 0
+
+    def step(self, place: int, step: Linear | Slope | Gain, sizes: tuple[int, ...]) -> None:
+        """Adds one step of a program with values of these sizes."""
         match step:
-            case Linear() if place == 0 and program.starts():
-                values.update(zip(step.targets, _pieces(values[0], step.targets, sizes), strict=True))
             case Linear():
-                out = step.matrix @ torch.cat([values[s] for s in step.sources])
-                values.update(zip(step.targets, _pieces(out, step.targets, sizes), strict=True))
+                out: Rows = {}
+                start = 0
+                for source in step.sources:
+                    part = step.matrix[:, start : start + sizes[source]]
+                    start += sizes[source]
+                    for block, rows in self.values[source].items():
+                        moved = part @ rows
+                        out[block] = out[block] + moved if block in out else moved
+                self.values.update(_pieces(out, step.targets, sizes))
             case Slope():
-                v = values[step.source]
-                norms = torch.linalg.vector_norm(v, dim=1)
-                live = (step.radius > 0) & (norms > 1e-9 * norms.max().clamp_min(1e-200))
-                k = int(live.sum())
-                index = torch.full((len(v),), -1)
-                index[live] = torch.arange(count, count + k)
-                unit = torch.arange(used, used + k)
-                w = step.centre[:, None] * v
-                w[live.nonzero()[:, 0], unit] += step.radius[live]
-                values[step.target] = w
-                units.append(unit)
-                own.append(index[live])
-                rows.append(v[live])
-                of.append(index[live])
-                places[place] = index
-                used, count = used + k, count + k
+                self._slope(place, step)
             case Gain():
-                v, k = values[step.source], sizes[step.target]
-                unit = torch.arange(used, used + k)
-                w = torch.zeros(k, total, dtype=torch.float64)
-                w[torch.arange(k), unit] = step.factor
-                values[step.target] = w
-                units.append(unit)
-                own.append(torch.full((k,), count))
-                rows.append(v)
-                of.append(torch.full((len(v),), count))
-                places[place] = torch.tensor([count])
-                used, count = used + k, count + 1
-    output = values[program.output][:, :used]
-    if output.shape[0] > used:
-        output = torch.linalg.qr(output).R
-    none, empty = torch.arange(0), torch.empty(0, total, dtype=torch.float64)
-    return Inequality(
-        n,
-        torch.cat([*units, none]),
-        torch.cat([*own, none]),
-        torch.cat([*rows, empty])[:, :used],
-        torch.cat([*of, none]),
-        output,
-        places,
-    )
+                self._gain(place, step, sizes[step.target])
+
+    def _slope(self, place: int, step: Slope) -> None:
+        v, c, d = self.values[step.source], step.centre, step.radius
+        norms = _norms(v, len(c))
+        live = (d > 0) & (norms > 1e-9 * norms.max().clamp_min(1e-200))
+        bent = live.nonzero()[:, 0]
+        k = len(bent)
+        index = torch.full((len(c),), -1)
+        index[bent] = torch.arange(self.count, self.count + k)
+        self.places[place] = index
+        own = self._block(k)
+        wide = c[bent].abs() <= NARROW * d[bent]
+        one = torch.ones(k, dtype=torch.float64)
+        ratio = torch.where(wide, c[bent] / d[bent], 0.0)
+        p = torch.where(wide, 1.0 / d[bent], one)
+        self.atoms.append(Atoms(own, {b: r[bent] for b, r in v.items()}, p, ratio + 1.0, ratio - 1.0, index[bent]))
+        self.count += k
+        unit = torch.zeros(len(c), k, dtype=torch.float64)
+        unit[bent, torch.arange(k)] = torch.where(wide, one, d[bent])
+        straight = c.clone()
+        straight[bent[wide]] = 0.0
+        out = {own: unit}
+        if bool(straight.any()):
+            out |= {b: straight[:, None] * r for b, r in v.items()}
+        self.values[step.target] = out
+
+    def _gain(self, place: int, step: Gain, size: int) -> None:
+        v = self.values[step.source]
+        own, many = self._block(size), max((len(r) for r in v.values()), default=0)
+        one, none = torch.ones(size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
+        self.atoms.append(Atoms(own, {}, one, none, none, torch.full((size,), self.count)))
+        one, none = torch.ones(many, dtype=torch.float64), torch.zeros(many, dtype=torch.float64)
+        self.atoms.append(Atoms(None, v, none, one, -one, torch.full((many,), self.count)))
+        self.places[place] = torch.tensor([self.count])
+        self.values[step.target] = {own: step.factor * torch.eye(size, dtype=torch.float64)}
+        self.count += 1
+
+    def _block(self, size: int) -> int:
+        self.sizes.append(size)
+        return len(self.sizes) - 1
+
+    def finish(self, output: Rows) -> Inequality:
+        """The inequality for this value as the output."""
+        rows = max((len(r) for r in output.values()), default=0)
+        if rows > (total := sum(self.sizes[b] for b in output)):
+            joined = torch.linalg.qr(torch.cat(list(output.values()), 1)).R
+            output = dict(zip(output, torch.split(joined, [self.sizes[b] for b in output], 1), strict=True))
+            assert len(joined) == total
+        return Inequality(tuple(self.sizes), tuple(self.atoms), output, self.places, self.count)
 
 
-def _pieces(rows: torch.Tensor, targets: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
-    return torch.split_with_sizes(rows, [sizes[t] for t in targets])
+def _norms(v: Rows, size: int) -> torch.Tensor:
+    squares = torch.zeros(size, dtype=torch.float64)
+    for rows in v.values():
+        squares = squares + rows.square().sum(1)
+    return squares.sqrt()
+
+
+def _pieces(rows: Rows, targets: tuple[int, ...], sizes: tuple[int, ...]) -> dict[int, Rows]:
+    found: dict[int, Rows] = {target: {} for target in targets}
+    for block, matrix in rows.items():
+        for target, piece in zip(targets, torch.split(matrix, [sizes[t] for t in targets]), strict=True):
+            if bool(piece.any()):
+                found[target][block] = piece
+    return found
 
 
 def multipliers(data: Inequality, rate: torch.Tensor) -> Guess:
@@ -134,16 +204,3 @@ def rates(data: Inequality, guess: Guess) -> torch.Tensor:
         live = index >= 0
         rate[index[live]] = 1.0 / guess[place][: len(index)][live]
     return rate
-
-
-def sums(x: torch.Tensor, index: torch.Tensor, count: int) -> torch.Tensor:
-    """x summed over the entries of each multiplier."""
-    return torch.zeros(count, dtype=torch.float64).index_add_(0, index, x)
-
-
-def table(x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, count: int) -> torch.Tensor:
-    """x summed over the rows and columns of each multiplier; x itself where there is one of each."""
-    if len(rows) == len(columns) == count:
-        return x
-    by_row = torch.zeros(count, x.shape[1], dtype=torch.float64).index_add_(0, rows, x)
-    return torch.zeros(count, count, dtype=torch.float64).index_add_(1, columns, by_row)

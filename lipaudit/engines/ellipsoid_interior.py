@@ -1,4 +1,4 @@
-"""The best multipliers by a primal-dual interior-point method for the matrix inequality of LipSDP-Neuron.
+"""The best multipliers by Newton's method on the barrier of LipSDP-Neuron's matrix inequality.
 
 Nothing here is proven, and nothing is believed: `ellipsoid_verify` takes multipliers of any origin.
 """
@@ -7,156 +7,219 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
 
+from lipaudit.engines.ellipsoid_blocks import Blocks, Scaled, cholesky
 from lipaudit.engines.ellipsoid_closed import Guess
-from lipaudit.engines.ellipsoid_inequality import Inequality, multipliers, rates, sums, table
+from lipaudit.engines.ellipsoid_inequality import Inequality, multipliers, rates
+
+STEPS = 120
+"""Most Newton steps: more never helped."""
+
+_BOLD = 15.0
+"""The decrement of the first step after tau grows: what two or three steps more make up for."""
+KEPT = 3
 
 
-def solve(data: Inequality, guess: Guess, square: float, tolerance: float, deadline: float) -> list[Guess]:
-    """Multipliers of every iterate, the last one the best: at the end t is within tolerance t of the optimum.
+@final
+@dataclass(slots=True, eq=False)
+class Optimum:
+    """Multipliers of the last iterates, the best one last, and a float64 guess of what no multipliers can beat.
 
-    guess: strictly feasible multipliers with the bound sqrt(square). Stops early at the deadline.
+    lower: of L^2 in the program's units, from a feasible point of the dual; 0.0 for none. steps: taken.
     """
-    method = _PrimalDual(data, math.sqrt(square))
+
+    guesses: list[Guess] = field(default_factory=list)
+    lower: float = 0.0
+    steps: int = 0
+
+
+def reached(data: Inequality, guess: Guess) -> float:
+    """The L^2 of these multipliers, in the program's units: lambda_max(E Q^-1 E'), M without its last row being Q; inf
+    where M has no inverse there."""
+    barrier = _Barrier(data, 1.0)
+    m = barrier.matrix(torch.cat([rates(data, guess), torch.ones(1, dtype=torch.float64)]))
+    q = barrier.y.start
+    factor, info = torch.linalg.cholesky_ex(m[:q, :q])
+    if int(info) != 0:
+        return math.inf
+    half = torch.linalg.solve_triangular(factor, m[:q, q:], upper=False)
+    return max(float(torch.linalg.eigvalsh(half.mT @ half)[-1]), 0.0) if data.outputs else 0.0
+
+
+def solve(
+    data: Inequality, guess: Guess, square: float, tolerance: float, deadline: float = math.inf, steps: int = STEPS
+) -> Optimum:
+    """Multipliers with L^2 within `tolerance` of the optimum, relative, if neither steps nor time run out.
+
+    guess: strictly feasible multipliers with the bound sqrt(square).
+    Minimises tau t - log det M for tau that grows (Boyd & Vandenberghe, Convex Optimization, 2004, 11.3). The Newton
+    step d at a point gives a feasible point of the dual, Z = (P - P D P) / tau with P = 1/M and D the step's change of
+    M, where its decrement is below 1 (the same, 11.6): the gap is known at any time.
+    """
+    barrier = _Barrier(data, math.sqrt(square))
     point = torch.cat([rates(data, guess), torch.tensor([1.5], dtype=torch.float64)])
-    found: list[Guess] = []
-    if not method.start(point):
+    found = Optimum()
+    state = barrier.at(point)
+    if state is None:
         return found
-    while time.monotonic() < deadline and method.gap() > tolerance * float(method.point[-1]):
-        if not method.advance():
+    tau, full, lower, central = 1.0, float(data.side), 0.0, False
+    while found.steps < steps and time.monotonic() < deadline:
+        local = barrier.expand(state)
+        if local is None:
             break
-        found.append(multipliers(data, method.point[:-1]))
+        t = float(state.point[-1])
+        if not central:  # not central yet: to the nearest point of the path, wherever on it
+            tau = max(float(local.centring[-1] / local.descent[-1]), full / (100.0 * t))
+        for _ in range(2):
+            move = local.centring - tau * local.descent
+            slope = local.gradient.clone()
+            slope[-1] -= tau
+            decrement = float(slope @ move)
+            if not decrement < 0.9:
+                break
+            central = True
+            lower = max(lower, t - (full - float(local.gradient @ move)) / tau)
+            if t - lower <= tolerance * t:
+                break
+            tau = min(local.bolder(tau, _BOLD), 2.0 * full / (tolerance * t))
+        if t - lower <= tolerance * t:
+            break
+        after = barrier.search(state, move, tau, decrement)
+        if after is None:
+            break
+        state = after
+        found.steps += 1
+        found.guesses = [*found.guesses[1 - KEPT :], multipliers(data, state.point[:-1])]
+    found.lower = max(lower, 0.0) * square
     return found
-
-
-class _PrimalDual:
-    """Mehrotra's predictor and corrector, in the direction of Helmberg, Rendl, Vanderbei and Wolkowicz (1996): M Z =
-    mu I is linearised, Z >= 0 the multiplier of M >= 0, and Z made symmetric.
-
-    The output is divided by `scale`, so that t starts near 1. M is always the exact one of `point`.
-    """
-
-    def __init__(self, data: Inequality, scale: float) -> None:
-        self.data, self.output = data, data.output / scale
-        self.q, self.side = data.output.shape[1], data.side
-        self.eye = torch.eye(self.side, dtype=torch.float64)
-
-    def start(self, point: torch.Tensor) -> bool:
-        """Whether the point is inside. Z is the one that the central path would have there."""
-        self.point = point
-        m = self.spread(point)
-        m.diagonal()[: self.data.inputs] += 1.0
-        m[self.q :, : self.q] = self.output
-        m[: self.q, self.q :] = self.output.mT
-        factor = _cholesky(m)
-        if factor is None:
-            return False
-        self.m, self.factor = m, factor
-        inverse = torch.cholesky_inverse(factor)
-        self.z = inverse / float(inverse.diagonal()[self.q :].sum())
-        return True
-
-    def spread(self, x: torch.Tensor) -> torch.Tensor:
-        """sum_k x_k (e_k e_k' - v_k v_k') with x_t I below: the part of M that is linear in x."""
-        d, q = self.data, self.q
-        m = torch.zeros(self.side, self.side, dtype=torch.float64)
-        m[:q, :q] = (d.rows * -x[:-1][d.of, None]).mT @ d.rows
-        m.diagonal()[d.unit] += x[:-1][d.own]
-        m.diagonal()[q:] += x[-1]
-        return m
-
-    def against(self, x: torch.Tensor) -> torch.Tensor:
-        """The inner products of a symmetric x with the matrix of every unknown."""
-        d, q = self.data, self.q
-        rows = ((d.rows @ x[:q, :q]) * d.rows).sum(1)
-        inner = sums(x.diagonal()[d.unit], d.own, d.count) - sums(rows, d.of, d.count)
-        return torch.cat([inner, x.diagonal()[q:].sum().reshape(1)])
-
-    def gap(self) -> float:
-        return float((self.m * self.z).sum())
-
-    def system(self, p: torch.Tensor) -> torch.Tensor:
-        """tr(A_k P A_l Z) for the matrices A of the unknowns."""
-        d, q, z, n = self.data, self.q, self.z, self.data.count
-        pv, zv = p[:, :q] @ d.rows.mT, z[:, :q] @ d.rows.mT
-        cross = table(pv[d.unit] * zv[d.unit], d.own, d.of, n)
-        result = torch.zeros(n + 1, n + 1, dtype=torch.float64)
-        units = table(p[d.unit][:, d.unit] * z[d.unit][:, d.unit], d.own, d.own, n)
-        result[:n, :n] = units + table((d.rows @ pv[:q]) * (d.rows @ zv[:q]), d.of, d.of, n) - cross - cross.mT
-        edge = sums((p[q:][:, d.unit] * z[q:][:, d.unit]).sum(0), d.own, n) - sums((pv[q:] * zv[q:]).sum(0), d.of, n)
-        result[:n, n] = result[n, :n] = edge
-        result[n, n] = (p[q:, q:] * z[q:, q:]).sum()
-        return result
-
-    def advance(self) -> bool:
-        """One step; False where none is possible."""
-        p = torch.cholesky_inverse(self.factor)
-        solver = _Scaled.of(self.system(p))
-        if solver is None:
-            return False
-        along = self.against(p)
-        mu = self.gap() / self.side
-        cost = torch.zeros_like(self.point)
-        cost[-1] = 1.0
-        x = solver(-cost)
-        dm = self.spread(x)
-        dz = -self.z - _symmetric(p @ dm @ self.z)
-        primal, dual = self.reach(self.m, dm), self.reach(self.z, dz)
-        ahead = float(((self.m + primal * dm) * (self.z + dual * dz)).sum()) / self.side
-        target = mu * min(max(ahead / mu, 1e-8), 1.0) ** 3
-        bend = _symmetric(p @ dm @ dz)
-        x = solver(target * along - cost - self.against(bend))
-        dm = self.spread(x)
-        dz = target * p - self.z - _symmetric(p @ dm @ self.z) - bend
-        primal, dual = 0.95 * self.reach(self.m, dm), 0.95 * self.reach(self.z, dz)
-        m = self.m + primal * dm
-        factor = _cholesky(m)
-        if factor is None or primal < 1e-6:
-            return False
-        self.point = self.point + primal * x
-        self.m, self.factor, self.z = m, factor, self.z + dual * dz
-        return bool((self.point > 0).all())
-
-    def reach(self, matrix: torch.Tensor, move: torch.Tensor) -> float:
-        """About the largest step up to 1 / 0.95 for which matrix + step * move is positive definite."""
-        size = 1.0 / 0.95
-        for _ in range(60):
-            if _cholesky(matrix + size * move) is not None:
-                return size
-            size *= 0.85
-        return 0.0
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class _Scaled:
-    """Solves with a positive definite matrix, through a factor of it with unit diagonal."""
+class _State:
+    """A point inside, a factor of M there, and log det M."""
 
+    point: torch.Tensor
     factor: torch.Tensor
-    size: torch.Tensor
-
-    @staticmethod
-    def of(matrix: torch.Tensor) -> _Scaled | None:
-        size = matrix.diagonal().clamp_min(1e-300).sqrt()
-        scaled = matrix / size / size[:, None]
-        for ridge in (1e-15, 1e-13, 1e-11, 1e-9, 1e-6):
-            factor = _cholesky(scaled + ridge * torch.eye(len(size), dtype=torch.float64))
-            if factor is not None:
-                return _Scaled(factor, size)
-        return None
-
-    def __call__(self, right: torch.Tensor) -> torch.Tensor:
-        return torch.cholesky_solve((right / self.size)[:, None], self.factor)[:, 0] / self.size
+    logdet: float
 
 
-def _cholesky(matrix: torch.Tensor) -> torch.Tensor | None:
-    factor, info = torch.linalg.cholesky_ex(matrix)
-    return factor if int(info) == 0 and bool(factor.isfinite().all()) else None
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Local:
+    """gradient: of log det M; centring, descent: the inverse Hessian of -log det M times it, and times that of t."""
+
+    gradient: torch.Tensor
+    centring: torch.Tensor
+    descent: torch.Tensor
+
+    def bolder(self, tau: float, decrement: float) -> float:
+        """The largest tau whose Newton step has this decrement, at least 1.1 of the given one."""
+        a, b = float(self.descent[-1]), float(self.centring[-1])
+        c = float(self.gradient @ self.centring) - decrement
+        return max(1.1 * tau, (b + math.sqrt(max(b * b - a * c, 0.0))) / a)
 
 
-def _symmetric(matrix: torch.Tensor) -> torch.Tensor:
-    return (matrix + matrix.mT) / 2
+class _Barrier:
+    """log det M and its derivatives in (lambda, t), for the output divided by `scale`: t starts near 1.
+
+    Where M is the identity in x, M stands for its Schur complement R = M_rr - M_rx M_xr: the determinants are equal,
+    1/M is 1/R on the rest, and what is needed of 1/M in x follows from the products of the rows that read x.
+    """
+
+    def __init__(self, data: Inequality, scale: float) -> None:
+        self.out = {b: rows / scale for b, rows in data.output.items()}
+        self.eliminated = data.eliminable()
+        self.blocks = Blocks(data, frozenset({0}) if self.eliminated else frozenset())
+        self.y = self.blocks.y
+        entries = [(place, a.rows[0]) for place, a in self.blocks.atoms if 0 in a.rows] if self.eliminated else []
+        rows = torch.cat([*(r for _, r in entries), torch.zeros(0, data.sizes[0], dtype=torch.float64)])
+        self.entry = torch.cat([*(torch.arange(place.start, place.stop) for place, _ in entries), torch.arange(0)])
+        self.gram = rows @ rows.mT
+
+    def at(self, point: torch.Tensor) -> _State | None:
+        """The point's state; None outside."""
+        factor = cholesky(self.matrix(point))
+        return None if factor is None else _State(point, factor, 2.0 * float(factor.diagonal().log().sum()))
+
+    def matrix(self, point: torch.Tensor) -> torch.Tensor:
+        """M, or what stands for it, at a point."""
+        m = self.blocks.spread(point[:-1])
+        if not self.eliminated:
+            m.diagonal()[self.blocks.at[0]] += 1.0
+        m.diagonal()[self.y] = point[-1]
+        for block, rows in self.out.items():
+            m[self.y, self.blocks.at[block]] = rows
+            m[self.blocks.at[block], self.y] = rows.mT
+        if len(self.entry):
+            own, pull = self.blocks.own[self.entry], self._pull(point)
+            m[own[:, None], own] -= pull[:, None] * self.gram * pull
+        return m
+
+    def _pull(self, point: torch.Tensor) -> torch.Tensor:
+        """The factors of M_rx = -diag(pull) V_x in the rows of the atoms that read an eliminated x."""
+        b, e = self.blocks, self.entry
+        return point[:-1][b.of[e]] * b.p[e] * (b.s[e] + b.z[e]) / 2
+
+    def expand(self, state: _State) -> _Local | None:
+        """Gradient and Newton directions at the state."""
+        b, own, y = self.blocks, self.blocks.own, self.y
+        inverse = torch.cholesky_inverse(state.factor)
+        vp = b.left(inverse)
+        pulled = self.gram * self._pull(state.point)
+        if len(self.entry):
+            vp[self.entry] += pulled @ inverse[own[self.entry]]
+        vpv = b.both(vp)
+        if len(self.entry):
+            vpv[:, self.entry] += vp[:, own[self.entry]] @ pulled.mT
+            vpv[self.entry[:, None], self.entry] += self.gram
+        of = b.products(inverse, vp, vpv)
+        fg = of.between(b.s, b.z)
+        gradient = b.summed(fg.diagonal())
+        table = of.between(b.s, b.s).mul_(of.between(b.z, b.z))
+        table += fg * fg.mT
+        n = b.data.count
+        hessian = torch.empty(n + 1, n + 1, dtype=torch.float64)
+        hessian[:n, :n] = b.table(table.mul_(0.5))
+        corner = inverse[y, y]
+        across, down = inverse[own, y] * b.p[:, None], vp[:, y]
+        edge = ((across - b.s[:, None] * down) * (across - b.z[:, None] * down)).sum(1)
+        hessian[:n, n] = hessian[n, :n] = b.summed(edge)
+        hessian[n, n] = corner.square().sum()
+        gradient = torch.cat([gradient, corner.diagonal().sum().reshape(1)])
+        solver = Scaled.of(hessian)
+        if solver is None:
+            return None
+        unit = torch.zeros(n + 1, dtype=torch.float64)
+        unit[-1] = 1.0
+        return _Local(gradient, solver(gradient), solver(unit))
+
+    def search(self, state: _State, move: torch.Tensor, tau: float, decrement: float) -> _State | None:
+        """About the best point down the move, by doubling and halving; None where rounding leaves none.
+
+        Steps beyond Newton's own matter: with one eigenvalue of M near 0 that is all it lags behind.
+        """
+        floor = 1e-13 * (abs(state.logdet) + tau * float(state.point[-1]))
+
+        def tried(size: float) -> tuple[float, _State | None]:
+            after = self.at(state.point + size * move)
+            if after is None:
+                return -math.inf, None
+            gain = after.logdet - state.logdet - tau * size * float(move[-1])
+            return (gain, after) if gain >= 0.05 * size * decrement - floor else (-math.inf, None)
+
+        size, best = 1.0, tried(1.0)
+        factor = 0.5 if best[1] is None else 2.0
+        for _ in range(40):
+            if decrement < 0.9 and best[1] is not None:
+                break
+            size *= factor
+            after = tried(size)
+            if after[0] <= best[0] and best[1] is not None:
+                break
+            best = after if after[0] > best[0] else best
+        return best[1]

@@ -16,10 +16,12 @@ class UpperBound:
 
     value: in [0, inf]; inf is the honest default, NaN cannot be built.
     evidence: how it was proven, in a few words.
+    floor: what the method could not have gone below, a float64 value without a proof; None where it does not know.
     """
 
     value: float
     evidence: str
+    floor: float | None = None
 
     def __post_init__(self) -> None:
         if not self.value >= 0.0:
@@ -28,6 +30,13 @@ class UpperBound:
     @property
     def finite(self) -> bool:
         return math.isfinite(self.value)
+
+    @property
+    def slack(self) -> float | None:
+        """How far the bound is above what its method could at best have said, relative; numeric."""
+        if self.floor is None or not self.floor > 0.0 or not self.finite:
+            return None
+        return max(self.value / self.floor - 1.0, 0.0)
 
     def __mul__(self, other: UpperBound) -> UpperBound:
         """The product of two gains, rounded up."""

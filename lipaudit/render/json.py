@@ -96,7 +96,11 @@ def _method(method: Method) -> Json:
         "reason": method.reason,
         "seconds": number(method.seconds),
     }
-    return content if method.bound is None else content | bound_json(method.bound)
+    if method.bound is None:
+        return content
+    if method.bound.floor is not None:
+        content["floor"] = number(method.bound.floor)
+    return content | bound_json(method.bound)
 
 
 def _rule(rule: RuleResult) -> Json:

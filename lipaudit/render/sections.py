@@ -138,7 +138,7 @@ def _method_row(method: Method, best: bool, digits: int) -> tuple[Cell, ...]:
         value,
         _CERTIFIED if method.bound.finite else Cell("no bound", "warn"),
         time,
-        Cell(method.label, "name"),
+        Cell(method.label + words.slack(method.bound), "name"),
     )
 
 

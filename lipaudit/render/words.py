@@ -8,6 +8,7 @@ from typing import final
 
 import numpy as np
 
+from lipaudit.numerics.bound import UpperBound
 from lipaudit.render import numbers
 from lipaudit.render.safe import safe
 from lipaudit.report.report import AuditReport, Problem, Radii, Regions, Samples, Tensor
@@ -185,3 +186,10 @@ def remarks(report: AuditReport) -> list[Remark]:
         remedy = finding.kind.remedy if last else ""
         found.append(Remark(finding.code, finding.severity, named, finding.message, remedy))
     return found
+
+
+def slack(bound: UpperBound) -> str:
+    """How near the bound is to the best that its method could have said, where that is known."""
+    if bound.slack is None:
+        return ""
+    return f", within {numbers.percent_up(bound.slack, 3)} of its optimum"

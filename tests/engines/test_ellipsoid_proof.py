@@ -111,7 +111,7 @@ def encloses(steps: Program, guess: Guess, value: float) -> bool:
 
 def guesses(steps: Program) -> list[Guess]:
     closed = best_closed(steps)
-    return [guess for _, guess in closed] + solve(inequality(steps), closed[0][1], closed[0][0], 1e-6, math.inf)
+    return [guess for _, guess in closed] + solve(inequality(steps), closed[0][1], closed[0][0], 1e-6).guesses
 
 
 def problem_of(graph: Graph) -> Problem:

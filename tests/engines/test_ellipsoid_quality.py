@@ -28,7 +28,7 @@ OPTIMA = {
     "lipmip_iris_1": (0.538956, 1.001),
     "lipmip_iris_2": (0.947615, 1.001),
     "lipmip_iris_3": (0.507122, 1.001),
-    "eclipse_mnist_lyr3n100": (15.7330, 1.01),
+    "eclipse_mnist_lyr3n100": (15.7330, 1.0001),
     "eclipse_rand_lyr5n20": (0.56887, 1.001),
 }
 
@@ -69,11 +69,11 @@ def test_other_norms_and_large_networks_are_declined() -> None:
     small = network(3, 4, 2)
     with pytest.raises(Declined, match="l2"):
         Ellipsoid().bound(Problem.over(small, Norm.LINF))
-    wide = network(2, 4000, 3000, 2)
+    wide = network(2, *[100] * 161, 2)
     outcome = run(Ellipsoid(), Problem.over(wide, Norm.L2))
     assert outcome.bound is None
     assert outcome.reason is not None
-    assert "neurons are more than the 6000" in outcome.reason
+    assert "neurons are more than the 16000" in outcome.reason
 
 
 def test_an_unbounded_slope_is_declined_with_the_ops_own_reason() -> None:
