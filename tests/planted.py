@@ -19,6 +19,8 @@ import lipaudit.engines.layer_product as product_module
 import lipaudit.graph.problem as problem_module
 import lipaudit.graph.simplify as simplify_package
 import lipaudit.linear.fuse as fuse_module
+import lipaudit.linear.norms.conv_tight as conv_tight
+import lipaudit.linear.norms.entries as entries_module
 import lipaudit.linear.norms.operator as operator_module
 import lipaudit.ops.affine as affine_module
 import lipaudit.ops.onnx.linear as onnx_linear
@@ -219,8 +221,8 @@ def conv_norm(rule: Callable[..., float]) -> Patch:
     """Another norm of convolutions, trusted without a dense copy."""
 
     def apply(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(operator_module, "conv_l2", lambda *args: UpperBound(rule(*args), "planted"))
-        patch.setattr(OperatorNorms, "_small", lambda self, part: False)
+        patch.setattr(conv_tight, "conv_l2", lambda *args: UpperBound(rule(*args), "planted"))
+        patch.setattr(operator_module, "dense_copy", lambda part: UpperBound(math.inf, "none"))
 
     return apply
 
@@ -281,10 +283,10 @@ _TRUE_OF = OperatorNorms.of
 def _of_adjoint_without_dual(patch: pytest.MonkeyPatch) -> None:
     real = OperatorNorms._compute
 
-    def wrong(self: OperatorNorms, part: LinearMap, norm: NormPair) -> UpperBound:
+    def wrong(self: OperatorNorms, part: LinearMap, norm: NormPair) -> tuple[UpperBound, float | None]:
         from lipaudit.linear.map import Adjoint
 
-        return self.of(part.of, norm) if isinstance(part, Adjoint) else real(self, part, norm)
+        return (self.of(part.of, norm), None) if isinstance(part, Adjoint) else real(self, part, norm)
 
     patch.setattr(OperatorNorms, "_compute", wrong)
 
@@ -295,10 +297,10 @@ def _composite(rule: Callable[[list[float]], float], kind: type[LinearMap]) -> P
     def apply(patch: pytest.MonkeyPatch) -> None:
         real = OperatorNorms._compute
 
-        def wrong(self: OperatorNorms, part: LinearMap, norm: NormPair) -> UpperBound:
+        def wrong(self: OperatorNorms, part: LinearMap, norm: NormPair) -> tuple[UpperBound, float | None]:
             if isinstance(part, kind):
                 pieces = part.maps if isinstance(part, Compose) else part.terms if isinstance(part, Sum) else ()
-                return UpperBound(rule([self.of(p, norm).value for p in pieces]), "planted")
+                return UpperBound(rule([self.of(p, norm).value for p in pieces]), "planted"), None
             return real(self, part, norm)
 
         patch.setattr(OperatorNorms, "_compute", wrong)
@@ -309,9 +311,9 @@ def _composite(rule: Callable[[list[float]], float], kind: type[LinearMap]) -> P
 def _diagonal_mean(patch: pytest.MonkeyPatch) -> None:
     real = OperatorNorms._compute
 
-    def wrong(self: OperatorNorms, part: LinearMap, norm: NormPair) -> UpperBound:
+    def wrong(self: OperatorNorms, part: LinearMap, norm: NormPair) -> tuple[UpperBound, float | None]:
         if isinstance(part, Diagonal):
-            return UpperBound(float(part.scale.abs().mean()), "planted")
+            return UpperBound(float(part.scale.abs().mean()), "planted"), None
         return real(self, part, norm)
 
     patch.setattr(OperatorNorms, "_compute", wrong)
@@ -577,7 +579,7 @@ def catalogue() -> list[Plant]:
         Plant("batch norm by the mean of its channels", _diagonal_mean, map_law("diagonal-channel")),
         Plant(
             "rounding of stored weights ignored",
-            attribute(operator_module, "gamma", lambda n: 0.0),
+            attribute(entries_module, "gamma", lambda n: 0.0),
             lambda _: map_laws.norm_is_above(
                 Diagonal(torch.full((2,), 0.7, dtype=torch.float64), (2,), 30), Norm.LINF, weight_roundings=30
             ),
@@ -687,7 +689,7 @@ def _small_groups() -> Conv:
 
 
 def _without_underflow(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(operator_module, "_underflow", lambda part, norm: 0.0)
+    patch.setattr(entries_module, "_underflow", lambda part, norm: 0.0)
 
 
 def _underflow_law(_: Path) -> None:

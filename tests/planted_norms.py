@@ -58,10 +58,10 @@ def swap(module: Any, name: str, wrong: Callable[..., Any]) -> Callable[[pytest.
     return lambda patch: patch.setattr(module, name, wrong)
 
 
-def _no_dual(self: OperatorNorms, part: Any, pair: NormPair) -> UpperBound:
+def _no_dual(self: OperatorNorms, part: Any, pair: NormPair) -> tuple[UpperBound, float | None]:
     from lipaudit.linear.map import Adjoint
 
-    return self.of(part.of, pair) if isinstance(part, Adjoint) else _TRUE_COMPUTE(self, part, pair)
+    return (self.of(part.of, pair), None) if isinstance(part, Adjoint) else _TRUE_COMPUTE(self, part, pair)
 
 
 _TRUE_COMPUTE = OperatorNorms._compute

@@ -177,21 +177,25 @@ def test_norm_of_a_row_of_maps(case: MapCase, norm: Norm) -> None:
 
 @every_norm
 def test_norm_of_a_row_without_a_dense_copy(norm: Norm) -> None:
-    from lipaudit.linear.norms.operator import Limits
+    from lipaudit.linear.norms.limits import Limits
 
     parts = (Dense.plain(randn(3, 4)), Dense.plain(randn(3, 2, seed=8)), select((2,), [0, 1, 0], (3,)))
     matrix = np.concatenate([exact(p) for p in parts], axis=1)
-    assert OperatorNorms(Limits(0, 0)).of_row(parts, norm).value >= map_laws.truth_below(matrix, norm)
+    assert OperatorNorms(Limits(flops=0, entries=0, small_side=0)).of_row(parts, norm).value >= map_laws.truth_below(
+        matrix, norm
+    )
 
 
 @every_norm
 @pytest.mark.parametrize("case", all_maps(), ids=str)
 def test_norm_without_a_dense_copy(case: MapCase, norm: Norm) -> None:
     """The rules for large composites (products, sums, Schur) hold as well."""
-    from lipaudit.linear.norms.operator import Limits
+    from lipaudit.linear.norms.limits import Limits
 
     part = case.build()
-    map_laws.norm_is_above(part, norm, lambda p, n: OperatorNorms(Limits(0, 0)).of(p, n).value)
+    map_laws.norm_is_above(
+        part, norm, lambda p, n: OperatorNorms(Limits(flops=0, entries=0, small_side=0)).of(p, n).value
+    )
 
 
 # ---------------------------------------------------------------------------------------------- fusing

@@ -50,7 +50,7 @@ _FLOPS = 4e11
 _CHUNK = 2**18  # complex entries of the symbol made at a time
 
 
-class _Axis(NamedTuple):
+class Wrapped(NamedTuple):
     """The taps kept and where each reads, d (a - b) = s place + phase; degree D, least period M."""
 
     taps: torch.Tensor
@@ -112,25 +112,38 @@ def axes_of(
     stride: tuple[int, ...],
     dilation: tuple[int, ...],
     pads: tuple[tuple[int, int], ...],
-) -> list[_Axis]:
+) -> list[Wrapped]:
     """The axes of a convolution that makes sense; ValueError for others."""
     axes = []
     for k, h, s, d, (p, q) in zip(sizes, in_size, stride, dilation, pads, strict=True):
         reach = (k - 1) * d
         if min(k, h, s, d) < 1 or min(p, q) < 0 or h + p + q <= reach:
             raise ValueError(f"no convolution: {k=} on {h=}, {s=}, {d=}, pads {p}, {q}")
-        last = (h + p + q - reach - 1) // s * s
-        # The first s j at which tap a reads an x[h >= 0].
-        starts = [max(0, -(-(p - d * a) // s) * s) for a in range(k)]
-        taps = [a for a in range(k) if starts[a] <= last and starts[a] + d * a - p < h]
-        b, c = min(taps, default=0), max(taps, default=0)
-        degree, kept = d * (c - b) // s, torch.tensor(taps, dtype=torch.int64)
-        period = -(-max(h, h + p - d * b, last + d * c - p + 1) // s) if degree else 1
-        axes.append(_Axis(kept, d * (kept - b) % s, d * (kept - b) // s, degree, period))
+        axes.append(axis_of(k, h, s, d, p, (h + p + q - reach - 1) // s * s))
     return axes
 
 
-def _phases(axes: list[_Axis]) -> list[torch.Tensor]:
+def axis_of(k: int, h: int, s: int, d: int, p: int, last: int) -> Wrapped:
+    """The taps of one axis that read anything, wrapped around; last: s (n - 1), where the last output starts."""
+    # The first s j at which tap a reads an x[h >= 0].
+    starts = [max(0, -(-(p - d * a) // s) * s) for a in range(k)]
+    taps = [a for a in range(k) if starts[a] <= last and starts[a] + d * a - p < h]
+    b, c = min(taps, default=0), max(taps, default=0)
+    degree, kept = d * (c - b) // s, torch.tensor(taps, dtype=torch.int64)
+    period = -(-max(h, h + p - d * b, last + d * c - p + 1) // s) if degree else 1
+    return Wrapped(kept, d * (kept - b) % s, d * (kept - b) // s, degree, period)
+
+
+def cost(kernel: torch.Tensor, axes: list[Wrapped], groups: int) -> float:
+    """About how many operations the largest grid that is not thinned out takes."""
+    phases = math.prod(int(axis.phase.max()) + 1 if axis.taps.numel() else 1 for axis in axes)
+    m, n = sorted((len(kernel) // groups, kernel.shape[1] * phases))
+    frequencies = math.prod(axis.period for axis in axes) / 2.0 + 1.0
+    flops = 20.0 * groups * m * m * n
+    return flops * min(frequencies, _FREQUENCIES, max(16.0, _FLOPS / flops))
+
+
+def _phases(axes: list[Wrapped]) -> list[torch.Tensor]:
     """The taps (flat indices) of each phase that has any: a partition of the kernel."""
     phase = torch.zeros(1, dtype=torch.int64)
     for axis in axes:
@@ -147,7 +160,7 @@ def _schur(taps: torch.Tensor, phases: list[torch.Tensor]) -> float:
     return sqrt_up(mul_up(schur_square_up(sums), up(1.0 + gamma(2 * taps.shape[-1]))))
 
 
-def _grid(axes: list[_Axis], flops: float) -> list[int]:
+def _grid(axes: list[Wrapped], flops: float) -> list[int]:
     """Points of each axis: its period or, if too many, as many a degree as the limits allow."""
     limit = 2.0 * min(_FREQUENCIES, max(16.0, _FLOPS / flops))
     density = max(-(-axis.period // max(1, axis.degree)) for axis in axes)
@@ -158,14 +171,14 @@ def _grid(axes: list[_Axis], flops: float) -> list[int]:
         density -= max(1, density // 64)
 
 
-def _between(axis: _Axis, points: int) -> float:
+def _between(axis: Wrapped, points: int) -> float:
     """1 for all frequencies of the circulant, else 1 / cos(pi D / 2M) <= value, where 2 D <= M."""
     cosine = down(math.cos(math.pi * axis.degree / (2.0 * points)) - 16.0 * U)  # argument and own
     return 1.0 if points == axis.period else div_up(1.0, cosine)
 
 
 def _symbols(
-    taps: torch.Tensor, axes: list[_Axis], phases: list[torch.Tensor], grid: list[int]
+    taps: torch.Tensor, axes: list[Wrapped], phases: list[torch.Tensor], grid: list[int]
 ) -> Iterator[torch.Tensor]:
     """S(phi) of every group, up to conjugates: stacks (b, c_out / groups, c_in / groups phases).
 
@@ -174,7 +187,7 @@ def _symbols(
     groups, m, n, _ = taps.shape
     kept = grid.copy()
     kept[grid.index(max(grid))] = max(grid) // 2 + 1
-    roots = [_roots(points) for points in grid]
+    roots = [roots_of_unity(points) for points in grid]
     total = math.prod(kept)
     at_once = max(1, _CHUNK // max(groups * m * max(m, n * len(phases)), taps.shape[3]))
     for first in range(0, total, at_once):
@@ -192,7 +205,7 @@ def _symbols(
         yield blocks.reshape(-1, m, n * len(phases))
 
 
-def _roots(points: int) -> torch.Tensor:
+def roots_of_unity(points: int) -> torch.Tensor:
     """e^{2 pi i t / points}, within 23 u: |angle| <= pi is known to 4 u, cos and sin to an ulp."""
     turns = (t if 2 * t <= points else t - points for t in range(points))
     values = [cmath.rect(1.0, 2.0 * math.pi * t / points) for t in turns]

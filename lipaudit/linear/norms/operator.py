@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, field
+from typing import final
 
 import torch
 
@@ -11,46 +13,70 @@ from lipaudit.linear.conv import Conv
 from lipaudit.linear.dense import Dense
 from lipaudit.linear.fuse import add, compose
 from lipaudit.linear.map import Adjoint, Compose, LinearMap, Sum
-from lipaudit.linear.norms.conv_l2 import conv_l2
+from lipaudit.linear.norms.composite import composite_l2, dense_copy, small, without_moves
+from lipaudit.linear.norms.conv_tight import conv_norm
 from lipaudit.linear.norms.dense_l2 import dense_l2, stacked_l2
 from lipaudit.linear.norms.entries import (
     SAFE_FROM_UNDERFLOW,
     inflated,
     majorant_sum,
-    schur_sum,
     underflow_of_copy,
     whole_sqrt_up,
     with_error,
 )
+from lipaudit.linear.norms.limits import Limits
+from lipaudit.linear.norms.lower import attained, lower_l2
 from lipaudit.linear.norms.mixed import mixed_norm
+from lipaudit.linear.norms.sparse import as_sparse, entries
 from lipaudit.linear.pointwise import Diagonal
 from lipaudit.linear.selection import Selection
-from lipaudit.numerics.bound import UNBOUNDED, ZERO, UpperBound, tightest
+from lipaudit.numerics.bound import UNBOUNDED, ZERO, LowerBound, UpperBound, tightest
 from lipaudit.numerics.norms import Norm, NormPair, Norms
 from lipaudit.numerics.rounding import add_up, gamma, mul_up, up
 
 
+@final
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What may be spent on one map: a dense copy is made only within these."""
+class Account:
+    """What is known of one norm: the bound, a value that is attained from below, and the seconds of both."""
 
-    entries: int = 2**23
-    small_side: int = 1024
+    upper: UpperBound
+    lower: LowerBound | None
+    seconds: float
 
 
+@final
 @dataclass(frozen=True, slots=True, eq=False)
 class OperatorNorms:
     """Certified operator norms, each computed once a map. The cache is the only thing that changes in it."""
 
     limits: Limits = field(default_factory=Limits)
-    _known: dict[tuple[int, NormPair], tuple[LinearMap, UpperBound]] = field(default_factory=dict)
+    _known: dict[tuple[int, NormPair], tuple[LinearMap, Account]] = field(default_factory=dict)
 
     def of(self, part: LinearMap, norms: Norms) -> UpperBound:
         """An upper bound of sup |A x| / |x|, in one norm on both sides or a pair; every rounding outward."""
+        return self._account(part, NormPair.of(norms)).upper
+
+    def account(self, part: LinearMap, norms: Norms) -> Account:
+        """The norm, its cost, and a value attained from below, which is looked for where none is known."""
         pair = NormPair.of(norms)
+        known = self._account(part, pair)
+        if known.lower is None and 0.0 < known.upper.value < math.inf and not self.limits.spent:
+            started = time.monotonic()
+            value = _from_below(part, pair, self.limits)
+            lower = LowerBound(min(value, known.upper.value), "attained")
+            known = Account(known.upper, lower, known.seconds + time.monotonic() - started)
+            self._known[id(part), pair] = (part, known)
+        return known
+
+    def _account(self, part: LinearMap, pair: NormPair) -> Account:
         key = (id(part), pair)
         if key not in self._known:
-            self._known[key] = (part, self._compute(part, pair))  # the map is kept, so its id stays its own
+            started = time.monotonic()
+            upper, lower = self._compute(part, pair)
+            below = None if lower is None else LowerBound(lower, "attained")
+            # the map is kept, so its id stays its own
+            self._known[key] = (part, Account(upper, below, time.monotonic() - started))
         return self._known[key][1]
 
     def of_row(self, parts: tuple[LinearMap, ...], norms: Norms) -> UpperBound:
@@ -60,23 +86,28 @@ class OperatorNorms:
         row, dual = row_of(parts), NormPair.of(norms).source.dual
         # |sum A_i d_i| <= sum ||A_i|| |d_i| <= |(||A_i||)|_dual |d|, the dual of the arguments' norm
         combined = UpperBound(dual.combine_up([self.of(p, norms).value for p in parts]), "parts combined")
-        if isinstance(row, Selection) or self._small(row):
+        if isinstance(row, Selection) or small(row, self.limits):
             return tightest(combined, self.of(row, norms))
         return combined
 
-    def _compute(self, part: LinearMap, pair: NormPair) -> UpperBound:
+    def _compute(self, part: LinearMap, pair: NormPair) -> tuple[UpperBound, float | None]:
+        """(the norm at most, the norm at least where the method knows)."""
         if part.in_size == 0 or part.out_size == 0:
-            return ZERO
-        if isinstance(part, Adjoint):
-            return self.of(part.of, pair.dual)  # ||A'||_{q*->p*} = ||A||_{p->q}, duals by 1/p + 1/q = 1
+            return ZERO, 0.0
+        bare = without_moves(part)
+        if bare is not part:
+            inner = self._account(bare, pair)
+            return inner.upper, None if inner.lower is None else inner.lower.value
+        if isinstance(part, Adjoint):  # ||A'||_{q*->p*} = ||A||_{p->q}, duals by 1/p + 1/q = 1
+            inner = self._account(part.of, pair.dual)
+            return inner.upper, None if inner.lower is None else inner.lower.value
         if pair.mixed:
-            return mixed_norm(part, pair, lambda norm: self.of(part, norm), self._copies(part))
-        norm = pair.source
-        return self._l2(part) if norm is Norm.L2 else self._sums(part, norm)
+            return mixed_norm(part, pair, lambda norm: self.of(part, norm), self._copies(part)), None
+        return self._l2(part) if pair.source is Norm.L2 else (self._sums(part, pair.source), None)
 
     def _sums(self, part: LinearMap, norm: Norm) -> UpperBound:
-        """l1: the largest column sum of |A|; linf: the largest row sum. Exact up to rounding for one piece,
-        of a dense copy for a composite that is small, else of |A_k|..|A_1| >= |A|."""
+        """l1: the largest column sum of |A|; linf: the largest row sum. Exact up to rounding for one piece, and of a
+        copy for a composite that is small or sparse, else of |A_k|..|A_1| >= |A|."""
         match part:
             case Selection():
                 used = float(part.most_copies())
@@ -85,52 +116,45 @@ class OperatorNorms:
                 return UpperBound(inflated(float(part.scale.abs().max()), part.scale_roundings), "exact")
             case _:
                 pass
-        bound = majorant_sum(part, norm)
+        bound = UpperBound(majorant_sum(part, norm), "sums of |weights|")
         if not isinstance(part, Compose | Sum):
-            return UpperBound(bound, "sums of |weights|")
-        if not SAFE_FROM_UNDERFLOW < bound < math.inf:
-            return tightest(self._pieces(part, norm), UpperBound(bound, "sums of |weights|"))
-        if not self._copies(part):
-            return UpperBound(bound, "sums of |weights|")
-        matrix = part.as_matrix().abs()
-        sums = matrix.sum(0 if norm is Norm.L1 else 1)
-        exact = mul_up(float(sums.max()), up(1.0 + gamma(matrix.shape[norm is Norm.LINF] + 1)))
-        value = add_up(exact, mul_up(gamma(part.roundings), bound), underflow_of_copy(part))
-        return tightest(UpperBound(value, "sums of the merged matrix"), UpperBound(bound, "sums of |weights|"))
+            return bound
+        if not SAFE_FROM_UNDERFLOW < bound.value < math.inf:
+            return tightest(self._pieces(part, norm), bound)
+        if self._copies(part):
+            sums = part.as_matrix().abs().sum(0 if norm is Norm.L1 else 1)
+        elif self.limits.affords(200.0 * entries(part), 64.0 * entries(part)):
+            sums = torch.from_numpy(abs(as_sparse(part)).sum(0 if norm is Norm.L1 else 1))
+        else:
+            return bound
+        length = part.out_size if norm is Norm.L1 else part.in_size
+        exact = mul_up(float(sums.max()), up(1.0 + gamma(length + 1)))
+        value = add_up(exact, mul_up(gamma(part.roundings), bound.value), underflow_of_copy(part))
+        return tightest(UpperBound(value, "sums of the merged matrix"), bound)
 
     def _copies(self, part: LinearMap) -> bool:
-        return part.in_size * part.out_size <= self.limits.entries
+        return part.in_size * part.out_size <= min(self.limits.entries, self.limits.memory / 64.0)
 
-    def _small(self, part: LinearMap) -> bool:
-        return self._copies(part) and min(part.in_size, part.out_size) <= self.limits.small_side
-
-    def _l2(self, part: LinearMap) -> UpperBound:
+    def _l2(self, part: LinearMap) -> tuple[UpperBound, float | None]:
         match part:
             case Selection():
-                return UpperBound(whole_sqrt_up(part.most_copies()), "exact")
+                return UpperBound(whole_sqrt_up(part.most_copies()), "exact"), None
             case Diagonal():
                 largest = float(part.scale.abs().max())
-                return UpperBound(inflated(largest, part.scale_roundings), "exact")
+                return UpperBound(inflated(largest, part.scale_roundings), "exact"), None
             case Dense():
                 stack = part.weight.reshape(-1, *part.weight.shape[-2:])
                 stored = dense_l2(stack[0]) if len(stack) == 1 else stacked_l2(stack)
-                return with_error(stored, part, part.weight_roundings)
+                return with_error(stored, part, part.weight_roundings), None
             case Conv():
-                return self._conv(part)
+                stored, lower = conv_norm(part, self.limits)
+                bound = with_error(stored, part, part.kernel_roundings)
+                # below 1e-11 of a border that is most of the map: a dense copy is cheap, and has no excess at all
+                if part.in_size * part.out_size <= 2**16 and not bound.value <= lower * (1.0 + 1e-9):
+                    bound = tightest(bound, dense_copy(part))
+                return bound, lower if part.kernel_roundings == 0 else None
             case _:
-                return self._composite(part)
-
-    def _conv(self, part: Conv) -> UpperBound:
-        stored = conv_l2(part.kernel, part.source[2:], part.stride, part.dilation, part.pads, part.groups)
-        bound = with_error(stored, part, part.kernel_roundings)
-        # On small images the padding's border is most of the map, and a dense copy is both cheap and exact.
-        return tightest(bound, self._dense_copy(part)) if self._small(part) else bound
-
-    def _composite(self, part: LinearMap) -> UpperBound:
-        copy = self._dense_copy(part) if self._small(part) else UNBOUNDED
-        if SAFE_FROM_UNDERFLOW < copy.value < math.inf:
-            return copy
-        return tightest(copy, self._pieces(part, Norm.L2), self._schur(part))
+                return composite_l2(part, lambda piece: self.of(piece, Norm.L2), self.limits)
 
     def _pieces(self, part: LinearMap, norm: Norm) -> UpperBound:
         """||A_k .. A_1|| <= product of norms, ||A + B|| <= sum: of numbers, so no underflow goes unnoticed."""
@@ -143,19 +167,6 @@ class OperatorNorms:
             case _:
                 return UNBOUNDED
 
-    def _schur(self, part: LinearMap) -> UpperBound:
-        """||A||_2 <= sqrt(||A||_1 ||A||_inf)   (Schur; Golub & Van Loan, Matrix Computations, Cor. 2.3.2)."""
-        return UpperBound(schur_sum(part), "sqrt(l1 linf)")
-
-    def _dense_copy(self, part: LinearMap) -> UpperBound:
-        """Of fl(A) from unit vectors: ||A|| <= ||fl(A)|| + gamma ||majorant||, the latter by Schur's bound."""
-        schur = self._schur(part)
-        if not SAFE_FROM_UNDERFLOW < schur.value < math.inf:
-            return schur
-        copy = dense_l2(part.as_matrix())
-        value = add_up(copy.value, mul_up(gamma(part.roundings + 1), schur.value), underflow_of_copy(part))
-        return tightest(UpperBound(value, copy.evidence), schur)
-
 
 def row_of(parts: tuple[LinearMap, ...]) -> LinearMap:
     """[A_1 ... A_k]: the map of the arguments flattened and concatenated into one vector."""
@@ -166,3 +177,22 @@ def row_of(parts: tuple[LinearMap, ...]) -> LinearMap:
         pieces.append(compose(Selection.of((total,), pick), part))
         start += part.in_size
     return add(*pieces)
+
+
+def _from_below(part: LinearMap, pair: NormPair, limits: Limits) -> float:
+    """A value that |A x|_q / |x|_p attains: at a Ritz vector, at a unit vector, or where a row is aligned."""
+    if pair == NormPair.of(Norm.L2):
+        return lower_l2(part, limits.precision, limits.deadline).value
+    majorant = part.majorant()
+    if pair.source is Norm.L1:
+        sums = majorant.adjoint(torch.ones(1, *part.out_shape, dtype=torch.float64)).reshape(-1)
+        x = torch.zeros(part.in_size, dtype=torch.float64)
+        x[int(sums.argmax())] = 1.0
+    else:
+        sums = majorant.apply(torch.ones(1, *part.in_shape, dtype=torch.float64)).reshape(-1)
+        row = torch.zeros(1, part.out_size, dtype=torch.float64)
+        row[0, int(sums.argmax())] = 1.0
+        x = part.adjoint(row.reshape(1, *part.out_shape)).reshape(-1)
+        if pair.source is Norm.LINF:
+            x = torch.where(x < 0.0, -1.0, 1.0).double()
+    return attained(part, pair, x.reshape(part.in_shape))
