@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ def bound(
     engines: further engines to run, whose soundness their author vouches for; named in the report.
     """
     target = subject(model, settings)
-    problem = Problem.over(target.simplified, settings.norm, target.region, settings.budget)
+    problem = Problem.over(target.simplified, settings.norm, target.region, settings.budget, settings.limits)
     chosen = (*engines_for(settings.norm, settings.methods), *engines)
     outcomes = []
     for place, engine in enumerate(chosen):
@@ -155,5 +156,9 @@ def layer_gains(problem: Problem) -> tuple[Layer, ...]:
         _, joint = problem.within(pair).gains(node)
         weight = " | ".join(p.describe() for p in node.op.maps if p.describe()) if isinstance(node.op, Affine) else ""
         gain, norms = UpperBound(joint.value, joint.evidence), str(pair) if problem.pair.mixed else ""
-        layers.append(Layer(node.name, node.kind, node.origin or (node.name,), weight, gain, norms))
+        layer = Layer(node.name, node.kind, node.origin or (node.name,), weight, gain, norms)
+        if isinstance(node.op, Affine):
+            account = problem.norms.account(node.op.maps, pair)
+            layer = replace(layer, lower=account.lower, seconds=account.seconds)
+        layers.append(layer)
     return tuple(layers)

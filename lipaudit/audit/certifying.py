@@ -143,7 +143,7 @@ def _classification(
             "the model has one output, so no class can win over another: give --tolerance for a regression"
         )
     wanted = torch.as_tensor(as_labels(numbers(np.asarray(labels), labels_source), len(points), count, labels_source))
-    problem = Problem.over(logits, target.settings.norm, target.region, target.settings.budget)
+    problem = Problem.over(logits, target.settings.norm, target.region, target.settings.budget, target.settings.limits)
     pairs, method = _pairs(problem)
     radii, correct = classification_radii(without_softmax(target.graph), pairs, points, wanted)
     off = pairs[~torch.eye(count, dtype=torch.bool)]
@@ -225,7 +225,11 @@ def simplified_output(graph: Graph, output: int) -> Graph:
 def _regression(target: Subject, points: torch.Tensor, tolerance: float, source: str) -> tuple[Radii, Method]:
     if not tolerance > 0.0:
         raise UsageError(f"--tolerance {tolerance} is not positive")
-    method = best_upper(Problem.over(target.simplified, target.settings.norm, target.region, target.settings.budget))
+    method = best_upper(
+        Problem.over(
+            target.simplified, target.settings.norm, target.region, target.settings.budget, target.settings.limits
+        )
+    )
     constant = math.inf if method.bound is None else method.bound.value
     radius = regression_radius(constant, tolerance)
     values = np.full(len(points), radius)

@@ -18,6 +18,7 @@ from lipaudit.engines.entrywise import entry_sums
 from lipaudit.engines.layer_product import LayerProduct
 from lipaudit.graph.graph import Graph
 from lipaudit.graph.problem import Problem
+from lipaudit.linear.norms.operator import OperatorNorms
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm, NormPair
 from lipaudit.ranges.ball import Ball
@@ -87,11 +88,11 @@ def regions(
     started, settings = time.monotonic(), target.settings
     deadline = started + settings.budget
     graph, norm = target.simplified, settings.one_norm("a ball's bound is known in one norm only")
-    whole = whole_bound(Problem.over(graph, norm, target.region, settings.budget * SHARE))
+    whole = whole_bound(Problem.over(graph, norm, target.region, settings.budget * SHARE, settings.limits))
     ways = [way for way in WAYS if norm in way.norms]
     values = torch.full((len(points),), whole, dtype=torch.float64)
     chosen = torch.full((len(points),), len(ways), dtype=torch.int64)
-    weights = Weights()
+    weights = Weights(OperatorNorms(replace(settings.limits, deadline=deadline)))
     for rows in batches(graph, len(points)):
         centre = points[rows]
         ball = Ball(centre, torch.full((len(centre),), radius, dtype=torch.float64), norm, target.region)

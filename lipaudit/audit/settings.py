@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
 from lipaudit.errors import UsageError
+from lipaudit.linear.norms.limits import DEFAULT_LIMITS, Limits
 from lipaudit.numerics.norms import Norm, NormPair, Norms
 
 if TYPE_CHECKING:
@@ -65,7 +67,9 @@ class Settings:
     """How to audit.
 
     norm: one norm for both sides, or a pair (of inputs, of outputs).
-    methods: names of engines, () for all that apply. budget: seconds for the upper bounds. device: where `local`
+    methods: names of engines, () for all that apply. budget: seconds for the upper bounds. precision: how far above
+    the truth the norm of a linear map may be, relatively, before a costlier method is tried; memory: bytes for one.
+    device: where `local`
     computes Jacobian norms ('cpu', 'cuda'); whatever is certified is computed on the CPU.
     shapes, output, inputs, fixed: which function of the file is audited: the shapes of open axes, the output, the
     inputs that vary (jointly; (): all that have no value in `fixed`), and the values of others by name.
@@ -77,6 +81,8 @@ class Settings:
     preprocess: Preprocess | None = None
     methods: tuple[str, ...] = ()
     budget: float = 60.0
+    precision: float = 1e-3
+    memory: float = 2.0**31
     seed: int = 0
     device: str = "cpu"
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -89,6 +95,13 @@ class Settings:
     def pair(self) -> NormPair:
         """The norms of inputs and outputs."""
         return NormPair.of(self.norm)
+
+    @property
+    def limits(self) -> Limits:
+        """What one operator norm may cost. A precision that was asked for is worth the whole budget."""
+        if self.precision >= DEFAULT_LIMITS.precision:
+            return Limits(precision=self.precision, memory=self.memory)
+        return Limits(precision=self.precision, flops=math.inf, memory=self.memory)
 
     def one_norm(self, why: str) -> Norm:
         """The norm of both sides. Raises UsageError, with the reason, where they differ."""

@@ -10,7 +10,7 @@ import typer
 from lipaudit.cli import stdout
 from lipaudit.cli.config import resolve, sources
 from lipaudit.cli.files import check_target, write_whole
-from lipaudit.cli.options import Audit, BudgetOption, Machine, ModelArgument, Output, expanded
+from lipaudit.cli.options import Audit, Effort, Machine, ModelArgument, Output, expanded
 from lipaudit.cli.output import exit_code
 from lipaudit.cli.settings import build
 from lipaudit.errors import InternalError, UsageError
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def annotate(
     audit: Audit,
     machine: Machine,
+    effort: Effort,
     out: Annotated[Path, typer.Option("-o", "--output-file", metavar="OUT.onnx", help="The annotated copy to write.")],
     model: ModelArgument = None,
-    budget: BudgetOption = None,
 ) -> int:
     """Copy a model with its gains as metadata.
 
@@ -37,7 +37,7 @@ def annotate(
     if out.resolve() == path.resolve() or out.suffix.lower() != ".onnx":
         raise UsageError(f"-o {out}: name another file than the model, ending in .onnx")
     check_target(out, read)
-    settings = build(audit, machine, policy, budget=budget)
+    settings = build(audit, machine, policy, effort=effort)
 
     from lipaudit import audit as rooms
     from lipaudit.loading.annotate import annotated

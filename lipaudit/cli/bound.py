@@ -8,7 +8,7 @@ import typer
 
 from lipaudit.cli.auditing import audited
 from lipaudit.cli.config import resolve, sources
-from lipaudit.cli.options import Audit, BudgetOption, InputsOption, Machine, ModelArgument, Output, expanded
+from lipaudit.cli.options import Audit, Effort, InputsOption, Machine, ModelArgument, Output, expanded
 from lipaudit.cli.output import publish, targets
 from lipaudit.cli.progress import progress
 from lipaudit.cli.settings import build
@@ -18,13 +18,13 @@ from lipaudit.cli.settings import build
 def bound(
     audit: Audit,
     machine: Machine,
+    effort: Effort,
     output: Output,
     model: ModelArgument = None,
     inputs: InputsOption = None,
     method: Annotated[
         str | None, typer.Option("--method", metavar="NAME,...", help="Upper bounds to compute (default: auto).")
     ] = None,
-    budget: BudgetOption = None,
 ) -> int:
     """Bound the global Lipschitz constant from both sides.
 
@@ -34,7 +34,7 @@ def bound(
     path, policy = resolve(model, machine, output)
     spec = inputs or policy.inputs
     wanted = targets(output, sources(policy, audit, machine, *([spec] if spec else [])), data=("npz",))
-    settings = build(audit, machine, policy, method=method, budget=budget)
+    settings = build(audit, machine, policy, method=method, effort=effort)
 
     from lipaudit import audit as rooms
     from lipaudit.loading.arrays import read_array

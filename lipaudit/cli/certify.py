@@ -10,8 +10,9 @@ import typer
 
 from lipaudit.cli.auditing import audited
 from lipaudit.cli.config import resolve, sources
-from lipaudit.cli.counterexamples import check_worst, effort, save_worst
-from lipaudit.cli.options import Audit, BudgetOption, InputsOption, Machine, ModelArgument, Output, expanded
+from lipaudit.cli.counterexamples import check_worst, save_worst
+from lipaudit.cli.counterexamples import effort as attack_seconds
+from lipaudit.cli.options import Audit, Effort, InputsOption, Machine, ModelArgument, Output, expanded
 from lipaudit.cli.output import DATA, publish, targets
 from lipaudit.cli.progress import progress
 from lipaudit.cli.settings import build
@@ -28,6 +29,7 @@ SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
 def certify(
     audit: Audit,
     machine: Machine,
+    effort: Effort,
     output: Output,
     model: ModelArgument = None,
     inputs: InputsOption = None,
@@ -42,7 +44,6 @@ def certify(
         float | None,
         typer.Option("--tolerance", metavar="T", help="For a regression: how far the output may move; no labels."),
     ] = None,
-    budget: BudgetOption = None,
     attack: Annotated[
         str | None,
         typer.Option("--attack", metavar="TIME|none", help="For the search of counterexamples (default: 10s)."),
@@ -64,9 +65,9 @@ def certify(
     if answers is None and slack is None:
         raise UsageError("certify needs --labels (or --tolerance for a regression)")
     wanted = targets(output, sources(policy, audit, machine, spec, answers), data=DATA)
-    seconds = effort(attack, slack)
+    seconds = attack_seconds(attack, slack)
     check_worst(worst, seconds, [*sources(policy, audit, machine, spec, answers), *(t.path for t in wanted)])
-    settings = build(audit, machine, policy, budget=budget)
+    settings = build(audit, machine, policy, effort=effort)
 
     from lipaudit import audit as rooms
     from lipaudit.loading.arrays import read_array

@@ -11,7 +11,7 @@ from lipaudit.cli.auditing import audited
 from lipaudit.cli.config import resolve, sources
 from lipaudit.cli.options import (
     Audit,
-    BudgetOption,
+    Effort,
     InputsOption,
     LimitOption,
     Machine,
@@ -29,6 +29,7 @@ from lipaudit.errors import UsageError
 def local(
     audit: Audit,
     machine: Machine,
+    effort: Effort,
     output: Output,
     model: ModelArgument = None,
     inputs: InputsOption = None,
@@ -40,7 +41,6 @@ def local(
     directions: Annotated[
         bool, typer.Option("--directions", help="Keep each sample's most amplified direction (for -o npz:PATH).")
     ] = False,
-    budget: BudgetOption = None,
 ) -> int:
     """Measure the sensitivity at given inputs.
 
@@ -56,7 +56,7 @@ def local(
     if radius is not None and not 0.0 < radius < math.inf:
         raise UsageError(f"--radius {radius} is not a positive number")
     wanted = targets(output, sources(policy, audit, machine, spec), data=DATA)
-    settings = build(audit, machine, policy, budget=budget)
+    settings = build(audit, machine, policy, effort=effort)
 
     from lipaudit import audit as rooms
     from lipaudit.loading.arrays import read_array

@@ -20,9 +20,6 @@ ModelArgument = Annotated[
 InputsOption = Annotated[
     str | None, typer.Option("--inputs", metavar="FILE", help="Inputs [N, ...]: x.npy, or val.npz:x with its key.")
 ]
-BudgetOption = Annotated[
-    str | None, typer.Option("--budget", metavar="TIME", help="For the upper bounds: 90, 60s or 2m (default: 60s).")
-]
 LimitOption = Annotated[
     int | None,
     typer.Option("--limit", metavar="N", min=1, help="Only N of the samples, drawn by --seed (the report says so)."),
@@ -64,6 +61,24 @@ class Machine:
         Literal["auto", "cpu", "cuda"],
         typer.Option("--device", help="Where local measures; proofs are made on the CPU."),
     ] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much the upper bounds may cost. None: as the configuration says, or the default."""
+
+    budget: Annotated[
+        str | None, typer.Option("--budget", metavar="TIME", help="For the upper bounds: 90, 60s or 2m (default: 60s).")
+    ] = None
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision", metavar="GAP", help="How near to its true norm to prove a linear layer (default: 1e-3)."
+        ),
+    ] = None
+    memory: Annotated[
+        str | None, typer.Option("--memory", metavar="SIZE", help="For the proof of one layer (default: 2GiB).")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,4 +162,4 @@ def _keyword(name: str, default: object, annotation: object) -> inspect.Paramete
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-GROUPS = (Audit, Machine, Output)
+GROUPS = (Audit, Machine, Effort, Output)

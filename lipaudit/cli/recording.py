@@ -68,6 +68,7 @@ def _settings(policy: ModelPolicy, settings: Settings, reports: Sequence[AuditRe
     """What the numbers depend on, in words. Data is told apart by what is in it, not by the date of its file."""
     extra = {
         "budget": f"{settings.budget:g} s",
+        "precision": f"{settings.precision:g}",
         "method": ", ".join(settings.methods) or "auto",
         "inputs": policy.inputs,
         "labels": policy.labels,

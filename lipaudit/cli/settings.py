@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lipaudit.cli.options import Audit, Machine
+from lipaudit.cli.options import Audit, Effort, Machine
 from lipaudit.errors import UsageError
-from lipaudit.gate.fields import duration
+from lipaudit.gate.fields import duration, is_precision, size
 from lipaudit.gate.policy import ModelPolicy, Preprocessing, is_norms, preprocessing
 
 if TYPE_CHECKING:
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def build(
-    audit: Audit, machine: Machine, policy: ModelPolicy, *, method: str | None = None, budget: str | None = None
+    audit: Audit,
+    machine: Machine,
+    policy: ModelPolicy,
+    *,
+    method: str | None = None,
+    effort: Effort = Effort(),
 ) -> Settings:
     """How to audit the model of the policy. Raises UsageError and InvalidInput."""
     # What is cheap to get wrong is looked at before torch is imported.
@@ -26,7 +31,9 @@ def build(
     shapes = dict(policy.shapes) | dict(map(parse_shape, audit.shape or ()))
     fixed = dict(policy.fixed) | dict(map(parse_fix, audit.fix or ()))
     methods = policy.methods if method is None else parse_methods(method)
-    seconds = policy.budget if budget is None else duration(budget)
+    seconds = policy.budget if effort.budget is None else duration(effort.budget)
+    precision = policy.precision if effort.precision is None else parse_precision(effort.precision)
+    memory = policy.memory if effort.memory is None else size(effort.memory)
     seed = policy.seed if audit.seed is None else audit.seed
     named = parse_norms(audit.norm or policy.norm or "l2")
 
@@ -41,6 +48,8 @@ def build(
         preprocess=None if given is None else Preprocess(given.mean, given.std, given.source),
         methods=methods,
         budget=60.0 if seconds is None else seconds,
+        precision=1e-3 if precision is None else precision,
+        memory=2.0**31 if memory is None else memory,
         seed=seed or 0,
         device=_device(machine.device),
         shapes=shapes,
@@ -111,6 +120,14 @@ def parse_norms(text: str) -> str:
     if not is_norms(text):
         raise UsageError(f"--norm {text!r} is neither l1, l2 or linf nor a pair of them such as linf:l2")
     return text
+
+
+def parse_precision(text: str) -> float:
+    """'1e-6'."""
+    values = _numbers(text)
+    if values is None or len(values) != 1 or not is_precision(values[0]):
+        raise UsageError(f"--precision {text!r} is not a number from 1e-9 to 1, such as 1e-6")
+    return values[0]
 
 
 def parse_domain(text: str) -> tuple[float, float] | Path:

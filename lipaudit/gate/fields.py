@@ -12,6 +12,8 @@ from typing import TypeGuard, final
 from lipaudit.errors import UsageError
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([MG]i?B)")
+_SIZES = {"MB": 1e6, "GB": 1e9, "MiB": 2.0**20, "GiB": 2.0**30}
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -22,6 +24,20 @@ def duration(text: str) -> float:
     if not 0.0 < seconds < math.inf:
         raise UsageError(f"{text!r} is no duration; write 90, 60s or 2m")
     return seconds
+
+
+def size(text: str) -> float:
+    """Bytes, from '500MB', '4GB' or '2GiB'. Raises UsageError."""
+    match = _SIZE.fullmatch(text.strip())
+    found = float(match[1]) * _SIZES[match[2]] if match else 0.0
+    if not 0.0 < found < math.inf:
+        raise UsageError(f"{text!r} is no size of memory; write 500MB, 4GB or 2GiB")
+    return found
+
+
+def is_precision(value: float) -> bool:
+    """Whether a relative gap can be asked for: rounding alone leaves some 1e-11."""
+    return 1e-9 <= value <= 1.0
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import final
 
 from lipaudit.errors import UsageError
-from lipaudit.gate.fields import Fields, duration, is_number
+from lipaudit.gate.fields import Fields, duration, is_number, size
 from lipaudit.gate.levels import Setting, parse_levels
 from lipaudit.gate.limits import Limits, parse_limits
 from lipaudit.gate.waivers import parse_waivers
@@ -34,7 +34,7 @@ BASELINE = "lipaudit-baseline.toml"
 
 NORMS = ("l1", "l2", "linf")
 _MODEL = ("model", "norm", "domain", "preprocess", "inputs", "labels", "tolerance", "output", "shape", "method")
-KEYS = (*_MODEL, "input", "fix", "budget", "seed", "baseline", "limits", "rules", "waivers")
+KEYS = (*_MODEL, "input", "fix", "budget", "precision", "memory", "seed", "baseline", "limits", "rules", "waivers")
 """Every key of the top level and of a [[models]] entry."""
 
 
@@ -66,6 +66,8 @@ class ModelPolicy:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     methods: tuple[str, ...] = ()
     budget: float | None = None
+    precision: float | None = None
+    memory: float | None = None
     seed: int | None = None
     baseline: Path | None = None
     limits: Limits = field(default_factory=Limits)
@@ -126,6 +128,8 @@ def _model(content: Mapping[str, object], folder: Path, where: str) -> ModelPoli
         shapes=_shapes(fields, where),
         methods=_methods(fields),
         budget=_budget(fields),
+        precision=fields.number("precision", 1e-9, 1.0),
+        memory=_memory(fields),
         seed=fields.whole("seed"),
         baseline=None if baseline is None else folder / baseline,
         limits=limits,
@@ -230,3 +234,8 @@ def _budget(fields: Fields) -> float | None:
     if seconds == 0.0:
         raise fields.wrong("budget", "a positive number of seconds")
     return seconds
+
+
+def _memory(fields: Fields) -> float | None:
+    value = fields.text("memory")
+    return None if value is None else size(value)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import final
 
 from lipaudit.graph.graph import Graph, Node, fold
+from lipaudit.linear.norms.limits import DEFAULT_LIMITS, Limits
 from lipaudit.linear.norms.operator import OperatorNorms
 from lipaudit.numerics.bound import UpperBound
 from lipaudit.numerics.box import Box
@@ -33,11 +34,22 @@ class Problem:
     deadline: float = float("inf")
 
     @staticmethod
-    def over(graph: Graph, norm: Norms, region: Box | None = None, budget: float = float("inf")) -> Problem:
-        """The problem with its ranges propagated. norm: one for both sides, or a pair; region None: everywhere."""
+    def over(
+        graph: Graph,
+        norm: Norms,
+        region: Box | None = None,
+        budget: float = float("inf"),
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Problem:
+        """The problem with its ranges propagated. norm: one for both sides, or a pair; region None: everywhere.
+
+        limits: of every operator norm; the budget's deadline is added to them.
+        """
         everywhere = Box.everything((1, *graph.input_shape)) if region is None else region
         boxes = fold(graph, everywhere, lambda node, args: node.op.interval(*args))
-        return Problem(graph, NormPair.of(norm), everywhere, tuple(boxes), deadline=time.monotonic() + budget)
+        deadline = time.monotonic() + budget
+        norms = OperatorNorms(replace(limits, deadline=min(limits.deadline, deadline)))
+        return Problem(graph, NormPair.of(norm), everywhere, tuple(boxes), norms, deadline)
 
     @property
     def norm(self) -> Norm:

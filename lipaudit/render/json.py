@@ -85,6 +85,9 @@ def _layer(layer: Layer) -> Json:
         "weight": layer.weight,
         "gain": bound_json(layer.gain),
         "norms": layer.norms or None,
+        "lower": None if layer.lower is None else bound_json(layer.lower),
+        "gap": layer.gap,
+        "seconds": None if layer.seconds is None else number(layer.seconds),
     }
 
 

@@ -38,7 +38,7 @@ class Table:
     right: frozenset[int] = frozenset()
 
 
-TABLES = ("facts", "layers", "bounds", "samples", "regions", "radii", "baseline", "rules")
+TABLES = ("facts", "layers", "proofs", "bounds", "samples", "regions", "radii", "baseline", "rules")
 """The names of the tables that a report may have, in reading order."""
 
 
@@ -52,6 +52,8 @@ def named_tables(report: AuditReport, verbose: bool) -> dict[str, Table]:
     found: dict[str, Table] = {} if report.parts else {"facts": _facts(report, verbose)}
     if report.layers:
         found["layers"] = _layers(report, verbose)
+        if verbose:
+            found["proofs"] = _proofs(report)
     if report.methods or report.upper is not None or report.lower is not None:
         found["bounds"] = _bounds(report)
     if report.samples is not None:
@@ -98,6 +100,16 @@ def _layers(report: AuditReport, verbose: bool) -> Table:
         rows.append((*name, *norms, gain, _CERTIFIED, bar))
     columns = ("node", "op", "weight", *(["norms"] if mixed else []), "gain <=", "kind", "share of log-product")
     return Table(f"Per-layer gains ({words.norms(report.problem)})", columns, tuple(rows), frozenset({3 + mixed}))
+
+
+def _proofs(report: AuditReport) -> Table:
+    """How the norm of each linear layer was proven: what it may be above the truth at most, the time, the method."""
+    rows = []
+    for layer in report.layers:
+        if layer.seconds is not None:
+            gap = "" if layer.gap is None else numbers.upper(layer.gap, 2)
+            rows.append((Cell(layer.node, "name"), Cell(gap), _time(layer.seconds), Cell(layer.gain.evidence)))
+    return Table("Norms of linear layers", ("node", "gap <=", "time", "proven by"), tuple(rows), frozenset({1, 2}))
 
 
 _CERTIFIED, _ATTAINED = Cell("certified", "good"), Cell("attained", "good")

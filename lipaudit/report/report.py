@@ -81,6 +81,7 @@ class Layer:
 
     node, op: names for a table; nodes: every ONNX node merged here; weight: its shape in a few characters.
     norms: of this gain ('linf -> l2') where the audit's two norms differ, else "".
+    lower, seconds: of a linear map, a value its norm attains and the time that both took; gain.evidence is the method.
     """
 
     node: str
@@ -89,6 +90,15 @@ class Layer:
     weight: str
     gain: UpperBound
     norms: str = ""
+    lower: LowerBound | None = None
+    seconds: float | None = None
+
+    @property
+    def gap(self) -> float | None:
+        """How far above the truth the gain is at most, relatively; None where no value is attained."""
+        if self.lower is None or not self.gain.finite or not self.lower.value > 0.0:
+            return None
+        return max(0.0, self.gain.value / self.lower.value - 1.0)
 
 
 @final

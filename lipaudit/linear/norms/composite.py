@@ -38,14 +38,19 @@ def small(part: LinearMap, limits: Limits) -> bool:
     return size <= min(limits.entries, limits.memory / 64.0) and min(part.in_size, part.out_size) <= limits.small_side
 
 
-def composite_l2(part: LinearMap, of: NormOf, limits: Limits) -> tuple[UpperBound, float | None]:
-    """(an upper bound of ||A||_2, a value that is attained or None where none was looked for)."""
+def composite_l2(
+    part: LinearMap, of: NormOf, limits: Limits, known: UpperBound | None = None
+) -> tuple[UpperBound, float | None]:
+    """(an upper bound of ||A||_2, a value that is attained or None where none was looked for).
+
+    known: what bounds it already, instead of what its pieces say.
+    """
     if small(part, limits):
         copy = dense_copy(part)
         if SAFE_FROM_UNDERFLOW < copy.value < math.inf:
-            return copy, None
+            return (copy if known is None else tightest(copy, known)), None
     schur = UpperBound(schur_sum(part), "sqrt(l1 linf)")
-    known = tightest(_pieces(part, of), schur)
+    known = tightest(_pieces(part, of) if known is None else known, schur)
     if limits.spent or not SAFE_FROM_UNDERFLOW < schur.value < 1.0 / SAFE_FROM_UNDERFLOW:
         return known, None
     lower = lower_l2(part, limits.precision, limits.deadline)

@@ -40,3 +40,6 @@ class Limits:
     @property
     def spent(self) -> bool:
         return time.monotonic() > self.deadline
+
+
+DEFAULT_LIMITS = Limits()

@@ -71,7 +71,7 @@ def _ritz(part: LinearMap, gain: float, deadline: float) -> tuple[torch.Tensor |
     for k in range(steps):
         v = v / torch.linalg.vector_norm(v).clamp_min(2.0**-500)
         basis[k] = v
-        w = part.adjoint(part.apply(v.reshape(1, *part.in_shape))).reshape(-1)
+        w = part.adjoint(part.apply(v.reshape(1, *part.in_shape)) / scale).reshape(-1) / scale
         alphas.append(float(v @ w))
         known = basis[: k + 1]
         for _ in range(2):
@@ -87,4 +87,4 @@ def _ritz(part: LinearMap, gain: float, deadline: float) -> tuple[torch.Tensor |
             if last or value - before <= 2.0 * gain * value or time.monotonic() > deadline:
                 break
     vector = weights @ basis[: len(weights)]
-    return vector.reshape(part.in_shape), math.sqrt(max(value, 0.0))
+    return vector.reshape(part.in_shape), math.sqrt(max(value, 0.0)) * scale

@@ -52,22 +52,47 @@ class OperatorNorms:
 
     limits: Limits = field(default_factory=Limits)
     _known: dict[tuple[int, NormPair], tuple[LinearMap, Account]] = field(default_factory=dict)
+    _rows: dict[tuple[tuple[int, ...], NormPair], tuple[tuple[LinearMap, ...], Account]] = field(default_factory=dict)
 
     def of(self, part: LinearMap, norms: Norms) -> UpperBound:
         """An upper bound of sup |A x| / |x|, in one norm on both sides or a pair; every rounding outward."""
         return self._account(part, NormPair.of(norms)).upper
 
-    def account(self, part: LinearMap, norms: Norms) -> Account:
-        """The norm, its cost, and a value attained from below, which is looked for where none is known."""
+    def of_row(self, parts: tuple[LinearMap, ...], norms: Norms) -> UpperBound:
+        """An upper bound of the norm of [A_1 ... A_k], the map of all arguments as one vector."""
+        return self._row(parts, NormPair.of(norms)).upper
+
+    def account(self, parts: tuple[LinearMap, ...], norms: Norms) -> Account:
+        """of_row, its cost, and a value attained from below, which is looked for where none is known."""
         pair = NormPair.of(norms)
-        known = self._account(part, pair)
+        known = self._row(parts, pair)
         if known.lower is None and 0.0 < known.upper.value < math.inf and not self.limits.spent:
             started = time.monotonic()
-            value = _from_below(part, pair, self.limits)
+            value = _from_below(row_of(parts) if len(parts) > 1 else parts[0], pair, self.limits)
             lower = LowerBound(min(value, known.upper.value), "attained")
             known = Account(known.upper, lower, known.seconds + time.monotonic() - started)
-            self._known[id(part), pair] = (part, known)
+            self._rows[tuple(map(id, parts)), pair] = (parts, known)
         return known
+
+    def _row(self, parts: tuple[LinearMap, ...], pair: NormPair) -> Account:
+        key = (tuple(map(id, parts)), pair)
+        if key not in self._rows:
+            alone = len(parts) == 1
+            self._rows[key] = (parts, self._account(parts[0], pair) if alone else self._joint(parts, pair))
+        return self._rows[key][1]
+
+    def _joint(self, parts: tuple[LinearMap, ...], pair: NormPair) -> Account:
+        started = time.monotonic()
+        row, dual = row_of(parts), pair.source.dual
+        # |sum A_i d_i| <= sum ||A_i|| |d_i| <= |(||A_i||)|_dual |d|, the dual of the arguments' norm
+        upper = UpperBound(dual.combine_up([self.of(p, pair).value for p in parts]), "parts combined")
+        lower = None
+        if pair == NormPair.of(Norm.L2) and not isinstance(row, Selection):
+            upper, value = composite_l2(row, lambda piece: self.of(piece, Norm.L2), self.limits, upper)
+            lower = None if value is None else LowerBound(value, "attained")
+        elif isinstance(row, Selection) or small(row, self.limits):
+            upper = tightest(upper, self.of(row, pair))
+        return Account(upper, lower, time.monotonic() - started)
 
     def _account(self, part: LinearMap, pair: NormPair) -> Account:
         key = (id(part), pair)
@@ -78,17 +103,6 @@ class OperatorNorms:
             # the map is kept, so its id stays its own
             self._known[key] = (part, Account(upper, below, time.monotonic() - started))
         return self._known[key][1]
-
-    def of_row(self, parts: tuple[LinearMap, ...], norms: Norms) -> UpperBound:
-        """An upper bound of the norm of [A_1 ... A_k], the map of all arguments as one vector."""
-        if len(parts) == 1:
-            return self.of(parts[0], norms)
-        row, dual = row_of(parts), NormPair.of(norms).source.dual
-        # |sum A_i d_i| <= sum ||A_i|| |d_i| <= |(||A_i||)|_dual |d|, the dual of the arguments' norm
-        combined = UpperBound(dual.combine_up([self.of(p, norms).value for p in parts]), "parts combined")
-        if isinstance(row, Selection) or small(row, self.limits):
-            return tightest(combined, self.of(row, norms))
-        return combined
 
     def _compute(self, part: LinearMap, pair: NormPair) -> tuple[UpperBound, float | None]:
         """(the norm at most, the norm at least where the method knows)."""
