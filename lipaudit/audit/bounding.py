@@ -20,6 +20,7 @@ from lipaudit.audit.subject import (
     run_facts,
     subject,
 )
+from lipaudit.audit.suprema import steepest_norms
 from lipaudit.engines.changeover import Changeover, path
 from lipaudit.engines.converted import Converted
 from lipaudit.engines.ellipsoid import Ellipsoid
@@ -120,7 +121,7 @@ def as_attained(witness: Witness, name: str, label: str, started: float) -> Atta
 def assemble(target: Subject, problem: Problem, outcomes: list[Outcome], lower: Attained | None) -> AuditReport:
     """The report, with every engine that an attained value contradicts set aside."""
     attained_bound = None if lower is None else lower.bound
-    methods, findings = [], list(local_only(problem))
+    methods, findings = [], [*local_only(problem), *steepest_norms(problem)]
     for outcome in outcomes:
         reason = outcome.reason
         value = outcome.bound

@@ -214,7 +214,8 @@ def _only_reshapes(op: Affine) -> bool:
 
 
 def _over_all(op: Softmax | LogSoftmax) -> bool:
-    return op.shape[op.axis] == torch.Size(op.shape).numel()
+    masked = isinstance(op, Softmax) and op.keep is not None
+    return op.shape[op.axis] == torch.Size(op.shape).numel() and not masked
 
 
 def simplified_output(graph: Graph, output: int) -> Graph:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import torch
 from onnx import defs, helper
 
-from lipaudit.errors import Discontinuous, InvalidInput, Unsupported, UsageError
+from lipaudit.errors import Discontinuous, InvalidInput, LipauditError, Unsupported, UsageError
 from lipaudit.graph.graph import Node
 from lipaudit.loading.conformity import conform, conform_types
 from lipaudit.loading.constants import constant, evaluate, non_finite
+from lipaudit.loading.masks import Mask, carried, is_mask, unmasked
 from lipaudit.loading.model import Refusal
 from lipaudit.loading.scopes import REFUSED, Names, Refused, Scope, all_graphs
 from lipaudit.loading.unrolling import Control, Run
@@ -41,6 +43,7 @@ class Builder:
         self._integer_inputs: dict[str, str] = {}
         self._unset: set[str] = set()
         self._folded: list[str] = []
+        self._masks: dict[int, Mask] = {}
         self._entries = self._steps = 0
         if len(proto.node) > MAX_NODES:
             raise InvalidInput(f"model {path} has {len(proto.node)} nodes, more than the {MAX_NODES} that are read")
@@ -65,6 +68,7 @@ class Builder:
         """Adds a node and gives its value."""
         if (given := tuple(arg.shape for arg in args)) != op.in_shapes:
             raise ValueError(f"it takes {op.in_shapes}, not {given}")
+        mask = carried(op, args, self._masks)
         room(*op.out_shape)
         if 0 in op.out_shape:
             raise Unsupported(f"its result of shape {list(op.out_shape)} is empty")
@@ -74,12 +78,17 @@ class Builder:
         if self._entries > MAX_TOTAL:
             raise Unsupported("the values up to this one have too many entries in all")
         self.nodes.append(Node(name, kind, op, tuple(arg.number for arg in args), (name,)))
+        if mask is not None:
+            self._masks[len(self.nodes)] = mask
         return Data(len(self.nodes), op.out_shape)
 
     def run(self, wanted: Sequence[str]) -> list[Value | None]:
         """The values of the wanted names; None where a refusal stands in self.refusals."""
         self._scope.used.update(wanted)
         found = self._values(self._scope, wanted)
+        for value in found:
+            if isinstance(value, Data) and value.number in self._masks:
+                raise self._masks[value.number].refusal
         if self._folded:
             count, first = len(self._folded), self._folded[0]
             self.assumptions.append(f"{count} constant arithmetic node(s), from {first}, were folded in float64")
@@ -121,7 +130,8 @@ class Builder:
         except Unsupported as error:
             self.refusals.append(Refusal("initializer", tensor.name, str(error)))
             return REFUSED
-        self._check_finite(value, tensor.name)
+        if not is_mask(value):
+            self._check_finite(value, tensor.name)
         return value
 
     def _check_finite(self, value: Constant, name: str) -> None:
@@ -179,8 +189,26 @@ class Builder:
         if (why := jump(proto.op_type)) is not None:
             raise Discontinuous(why)
         conform_types(args, schema)
-        raw = self._raw(proto, name, args, scope, int(schema.since_version))
-        return parse(raw, {a.name: _attribute(a) for a in proto.attribute})
+        hidden = unmasked(proto.op_type, args)
+        given = args if hidden is None else hidden[0]
+        for arg, label in zip(given, proto.input, strict=True):
+            if isinstance(arg, Constant):
+                self._check_finite(arg, label)
+        raw = self._raw(proto, name, given, scope, int(schema.since_version))
+        results = parse(raw, {a.name: _attribute(a) for a in proto.attribute})
+        if hidden is not None:
+            self._masks[results[0].number] = Mask(hidden[1], self._mask_refusal(args, proto, scope))
+        return results
+
+    def _mask_refusal(self, args: Sequence[Value | None], proto: onnx.NodeProto, scope: Scope) -> LipauditError:
+        """What to say where something else than a softmax reads what this node masks."""
+        label = next(n for n, arg in zip(proto.input, args, strict=True) if is_mask(arg))
+        if label not in scope.names.stored:
+            return Unsupported(f"value {label!r} holds -inf, which only a softmax behind it may read")
+        value = scope.names.loaded[label]
+        assert isinstance(value, Constant)
+        index = list(non_finite(value) or ())
+        return InvalidInput(f"model {self.path}: weight {label!r} holds -inf at index {index}")
 
     def _raw(
         self, proto: onnx.NodeProto, name: str, args: Sequence[Value | None], scope: Scope, version: int
@@ -191,7 +219,16 @@ class Builder:
         def emit(op: Op, *data: Data) -> Data:
             return self.emit_named(name, proto.op_type, op, *data)
 
-        return RawNode(proto.op_type, name, version, tuple(args), named, needed, emit)
+        return RawNode(
+            proto.op_type,
+            name,
+            version,
+            tuple(args),
+            named,
+            needed,
+            emit,
+            {n: mask.keep for n, mask in self._masks.items()},
+        )
 
     def _runner(self, scope: Scope) -> Run:
         """Runs a graph inside a node, in a scope of its own within the node's."""
@@ -228,7 +265,8 @@ class Builder:
 
             kind = np.float32 if kinds[attribute.name] is float else np.int64
             value = from_array(np.asarray(_attribute(attribute), dtype=kind))
-        self._check_finite(value, name)
+        if not is_mask(value):
+            self._check_finite(value, name)
         return value
 
     def _cast_like(self, value: Constant, like: Value | None) -> Constant:
@@ -247,7 +285,7 @@ class Builder:
 
     def _fold(self, proto: onnx.NodeProto, name: str, args: list[Constant | None]) -> list[Constant]:
         results = evaluate(proto, args, self.opset, len(proto.output))
-        if any(non_finite(result) is not None for result in results):
+        if any(non_finite(result) is not None and not is_mask(result) for result in results):
             raise Unsupported("the constants it computes with give a number that is not finite")
         if proto.op_type not in _EXACT and any(r.real for r in results):
             self._folded.append(name)
@@ -255,8 +293,6 @@ class Builder:
 
 
 def _placeholder(data: Data) -> Constant:
-    import torch
-
     return Constant(torch.zeros(1, dtype=torch.float64).expand(data.shape))
 
 

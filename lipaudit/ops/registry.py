@@ -11,7 +11,7 @@ import inspect
 import math
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol, final
 
@@ -75,6 +75,7 @@ class RawNode:
     """One ONNX node with its arguments resolved, as its parser sees it; no protobuf left.
 
     outputs: how many the node names; needed: up to which one (counted from 1) something uses them.
+    masks: of values, by number, that a constant makes -inf in places: where they are not.
     """
 
     op: str
@@ -84,6 +85,7 @@ class RawNode:
     outputs: int
     needed: int
     emit: Emitter
+    masks: Mapping[int, torch.Tensor] = field(default_factory=dict)
 
     def arg(self, place: int) -> Value | None:
         """The argument at that place, None where it was left out."""

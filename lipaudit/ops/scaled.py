@@ -69,17 +69,19 @@ class RootMeanSquare(Op):
 
     def interval(self, *boxes: Box) -> Box:
         # |x_i| <= |x|_2 < sqrt(d) s
-        return _around(self, boxes[0], div_up(1.0, self._least(boxes[0])), self.size, sqrt_up(float(self.size)))
+        return _around(
+            self, boxes[0], div_up(1.0, self.least_deviation(boxes[0])), self.size, sqrt_up(float(self.size))
+        )
 
     def gains(self, norm: Norm, *boxes: Box) -> tuple[UpperBound, ...]:
-        inverse = div_up(1.0, self._least(boxes[0]))
+        inverse = div_up(1.0, self.least_deviation(boxes[0]))
         if norm is Norm.L2:
             return (UpperBound(inverse, "1 / min sqrt(mean square + eps)"),)
         here = mul_up(inverse, up(up(1.0 + sqrt_up(float(self.size))) / 2.0))
         anywhere = mul_up(div_up(1.0, sqrt_down(self.eps)), rms_entrywise(self.size))
         return (UpperBound(min(here, anywhere), "1 / min sqrt(mean square + eps), entrywise"),)
 
-    def _least(self, box: Box) -> float:
+    def least_deviation(self, box: Box) -> float:
         """A lower bound of sqrt(|x|^2 / d + eps) over the box."""
         rho = least_length(box)
         return sqrt_down(max(self.eps, down(mul_down(rho, rho, 1.0 / self.size, 1.0 - 4e-16) + self.eps)))

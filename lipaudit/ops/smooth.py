@@ -30,14 +30,21 @@ _MOST_PAIRS = 2**32
 class Softmax(Op):
     """exp(x_i) / sum_j exp(x_j) along `axis` (of the unbatched shape).
 
+    keep: bool [*shape], where x_i counts; elsewhere it is taken for -inf, and its share is 0. Every row keeps some.
+    A masked softmax is a softmax of the kept entries, so its constant is no larger.
     Constant 1/2 in l1, l2 and linf: Nair 2025 (arXiv:2510.23012); J = diag(p) - p p', whose l1 = linf norm is
     max 2 p (1 - p) <= 1/2 and whose largest eigenvalue is at most that (Gershgorin).
     """
 
     shape: Shape
     axis: int
+    keep: torch.Tensor | None = None
     family: ClassVar[str] = "Smooth"
     rule: ClassVar[str] = "1/2 in all norms"
+
+    def __post_init__(self) -> None:
+        if self.keep is not None and not bool(self.keep.any(self.axis).all()):
+            raise ValueError("a row of a softmax is masked as a whole")
 
     @property
     def in_shapes(self) -> tuple[Shape, ...]:
@@ -48,25 +55,33 @@ class Softmax(Op):
         return self.shape
 
     def forward(self, *args: torch.Tensor) -> torch.Tensor:
-        return torch.softmax(args[0], self.axis + 1)
+        return torch.softmax(self._masked(args[0]), self.axis + 1)
+
+    def _masked(self, x: torch.Tensor) -> torch.Tensor:
+        return x if self.keep is None else torch.where(self.keep, x, -math.inf)
 
     def interval(self, *boxes: Box) -> Box:
         zero = torch.zeros_like(boxes[0].lower)
+        most = zero + 1.0 if self.keep is None else zero + self.keep
         if not boxes[0].finite:
-            return Box(zero, zero + 1.0)
+            return Box(zero, most)
         lower, upper = boxes[0].lower, boxes[0].upper
         n = self.shape[self.axis]
         if lower.numel() * n > _MOST_PAIRS:
-            return Box(zero, zero + 1.0)
+            return Box(zero, most)
         # x_j - x_i is rounded once, which exp turns into a relative error of the share
         axis = self.axis + 1
         gap = (upper.amax(axis, keepdim=True) - lower.amin(axis, keepdim=True)) * 2.0**-51
         relative = torch.where(gap < 0.1, gap * 2.0 + gamma(n + 4 * _EXP_ROUNDINGS), zero + 1.0)
+        lower, upper = self._masked(lower), self._masked(upper)
         least, most = self._share(lower, upper, n), self._share(upper, lower, n)
         low = least - least * relative - 1e-300
         high = torch.where(relative < 1.0, most + most * relative + 1e-300, zero + 1.0)
         loosened = Box(torch.minimum(low, high), high).widened(0.0)
-        return Box(loosened.lower.clamp(min=0.0), loosened.upper.clamp(max=1.0))
+        shares = Box(loosened.lower.clamp(min=0.0), loosened.upper.clamp(max=1.0))
+        if self.keep is None:
+            return shares
+        return Box(torch.where(self.keep, shares.lower, zero), torch.where(self.keep, shares.upper, zero))
 
     def _share(self, own: torch.Tensor, others: torch.Tensor, n: int) -> torch.Tensor:
         """1 / (1 + sum over j != i of exp(others_j - own_i))."""
@@ -80,11 +95,13 @@ class Softmax(Op):
             part = torch.arange(start, min(start + step, len(entries)))
             gaps = rows[part // n] - entries[part].unsqueeze(-1)
             gaps[torch.arange(len(part)), part % n] = -math.inf
-            shares.append(1.0 / (1.0 + torch.exp(gaps).sum(-1)))
+            # a masked entry compares -inf with -inf; its share is not used
+            shares.append(1.0 / (1.0 + torch.nan_to_num(torch.exp(gaps), nan=0.0, posinf=math.inf).sum(-1)))
         return torch.cat(shares).reshape(own.shape).movedim(-1, self.axis + 1)
 
     def gains(self, norm: Norm, *boxes: Box) -> tuple[UpperBound, ...]:
-        if self.shape[self.axis] == 1:
+        most = self.shape[self.axis] if self.keep is None else int(self.keep.sum(self.axis).max())
+        if most == 1:
             return (UpperBound(0.0, "constant"),)
         return (UpperBound(0.5, "softmax"),)
 

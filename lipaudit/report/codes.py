@@ -185,6 +185,15 @@ _MODEL = (
         "Products of two tensors, Exp, Log or Sqrt grow without limit; over a bounded domain they do not.",
         "lipaudit bound model.onnx --domain 0,1",
     ),
+    Code(
+        "LIP112",
+        "steep normalisation",
+        "note",
+        "A layer, group or RMS norm divides by a deviation that may vanish here, and its slope is 1/sqrt(eps) there.",
+        "Expect a bound far above the slopes at data, which lipaudit local shows.",
+        "The bound is true and may even be attained, but by inputs that vary as little as no image or text does.",
+        "lipaudit local model.onnx --inputs x.npy",
+    ),
 )
 
 _GATE = (

@@ -141,6 +141,7 @@ def _smooth() -> list[OpCase]:
     return [
         OpCase("softmax", lambda: Softmax((3,), 0)),
         OpCase("softmax-axis", lambda: Softmax((2, 2, 2), 1)),
+        OpCase("softmax-masked", lambda: Softmax((3, 3), 1, torch.ones(3, 3).tril() > 0)),
         OpCase("softmax-of-one", lambda: Softmax((2, 1), 1)),
         OpCase("softmax-wide", lambda: Softmax((1, 7), 1)),
         OpCase("log-softmax", lambda: LogSoftmax((4,), 0)),

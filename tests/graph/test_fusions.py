@@ -90,6 +90,8 @@ FORMS = [
     Taken("log softmax", "s = Softmax (x)\n y = Log (s)", "LogSoftmax", math.sqrt(8.0)),
     Taken("hard swish", "s = HardSigmoid <alpha: float = 0.16666667, beta: float = 0.5> (x)\n y = Mul (x, s)", "HardGate", 1.5),
     Taken("hard swish by clip", c("t", 3.0) + c("z", 0.0) + c("s", 6.0) + "a = Add (x, t)\n b = Clip (a, z, s)\n g = Mul (x, b)\n y = Div (g, s)", "HardGate", 1.5),
+    Taken("softsign", "a = Abs (x)\n" + c("o", 1.0) + "d = Add (a, o)\n y = Div (x, d)", "Softsign", 1.0),
+    Taken("softsign, stretched", "a = Abs (x)\n" + c("o", 2.0) + c("k", 3.0) + "m = Mul (a, k)\n d = Add (m, o)\n y = Div (x, d)", "Softsign", 0.5),
     Taken("hard swish, divided first", c("t", 3.0) + c("z", 0.0) + c("s", 6.0) + "a = Add (x, t)\n b = Clip (a, z, s)\n d = Div (b, s)\n y = Mul (d, x)", "HardGate", 1.5),
     Taken("leaky relu", c("k", 0.1) + "a = Mul (x, k)\n y = Max (x, a)", "LeakyRelu", 1.0),
     Taken("steep leaky relu", c("k", -2.5) + "a = Mul (x, k)\n y = Min (a, x)", "LeakyRelu", 2.5),

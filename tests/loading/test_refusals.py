@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from lipaudit.errors import InvalidInput, LipauditError, Unsupported, UsageError
@@ -471,3 +472,44 @@ def test_a_shape_for_an_input_that_is_not_there(tmp_path: Path) -> None:
 def test_a_shape_that_does_not_fit(shape: tuple[int, ...], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not fit"):
         load(model([node("Relu", ["x"])]), tmp_path, shapes={"x": shape})
+
+
+# ------------------------------------------------------------------------------------------- masks
+
+NONE = float("-inf")
+
+
+@pytest.mark.parametrize("opset", [11, 17])
+@pytest.mark.parametrize("how", ["Add", "Where", "both"])
+def test_a_causal_mask_before_a_softmax(how: str, opset: int, tmp_path: Path) -> None:
+    """Entries that are -inf have no share: row 0 keeps one entry and is constant, with gain 0."""
+    keep = np.tril(np.ones((1, 3, 3), dtype=bool))
+    add = [node("Add", ["x", "mask"], ["m"])]
+    where = [node("Where", ["keep", "x", "none"], ["m"])]
+    nodes = {"Add": add, "Where": where, "both": [node("Not", ["keep"], ["gone"]), *_folded(), *add]}[how]
+    arrays = [*weights(none=NONE, zero=0.0), numpy_helper.from_array(keep, "keep")]
+    arrays += weights(mask=np.where(keep, 0.5, NONE)) if how == "Add" else []
+    last = node("Softmax", ["m"], axis=2) if opset < 13 else node("Softmax", ["m"])
+    made = model([*nodes, last], arrays, inputs=[("x", (1, 3, 3))], opset=opset)
+    loaded = load_model(saved(made, tmp_path))
+    assert loaded.graph.forward(torch.zeros(1, 1, 3, 3, dtype=torch.float64))[0, 0, 0].tolist() == [1.0, 0.0, 0.0]
+
+
+def _folded() -> list[onnx.NodeProto]:
+    return [node("Where", ["gone", "none", "zero"], ["mask"])]
+
+
+@pytest.mark.parametrize("op", ["Relu", "Exp", "LogSoftmax"])
+def test_a_mask_before_anything_else(op: str, tmp_path: Path) -> None:
+    made = model([node("Where", ["keep", "x", "none"], ["m"]), node(op, ["m"])], _masking([[True, False]]))
+    with pytest.raises(LipauditError, match="-inf"):
+        load_model(saved(made, tmp_path))
+
+
+def test_a_row_that_is_masked_as_a_whole(tmp_path: Path) -> None:
+    made = model([node("Where", ["keep", "x", "none"], ["m"]), node("Softmax", ["m"])], _masking([[False, False]]))
+    assert "masked as a whole" in refusal(made, tmp_path)
+
+
+def _masking(keep: list[list[bool]]) -> list[onnx.TensorProto]:
+    return [*weights(none=NONE), numpy_helper.from_array(np.array(keep), "keep")]

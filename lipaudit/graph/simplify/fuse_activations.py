@@ -39,7 +39,7 @@ _ZERO = Number(Fraction(0))
 
 def fuse_activations(graph: Graph) -> Graph:
     """c x gate(x), factors in any order, with the gates sigmoid(a x), 1 + erf(a x), 1 + tanh(a x + b x^3),
-    tanh(softplus(x)) and clip(a x + b, 0, h): SiLU, GELU, tanh-GELU, Mish, hard swish."""
+    tanh(softplus(x)) and clip(a x + b, 0, h): SiLU, GELU, tanh-GELU, Mish, hard swish; and x / (1 + |x|)."""
     return replace_nodes(graph, lambda value, node: _match(graph, value, node))
 
 
@@ -59,17 +59,32 @@ def _match(graph: Graph, value: int, node: Node) -> Chain | None:
 
 
 def _quotient(graph: Graph, value: int, node: Node) -> Chain | None:
-    """x / (1 + e^(-a x)) = x sigmoid(a x)."""
+    """x / (1 + e^(-a x)) = x sigmoid(a x), and x / (a + b |x|) = softsign(b x / a) / b."""
     scale, leaves = factors(graph, node.inputs[0])
+    if len(leaves) != 1 or graph.shape(leaves[0]) != node.op.out_shape:
+        return None
+    (x,), shape = leaves, node.op.out_shape
     u = exponent(graph, node.inputs[1])
-    if u is None or len(leaves) != 1:
-        return None
-    (x,) = leaves
-    inner = polynomial(graph, u, x)
-    if inner is None or set(inner) != {1} or graph.shape(x) != node.op.out_shape:
-        return None
-    ops = _silu(inner[1] * Number(Fraction(-1)), scale, node.op.out_shape)
+    inner = None if u is None else polynomial(graph, u, x)
+    if inner is not None and set(inner) == {1}:
+        ops = _silu(inner[1] * Number(Fraction(-1)), scale, shape)
+    else:
+        ops = _softsign(graph, node.inputs[1], x, scale, shape)
     return None if ops is None else Chain(x, ops, _kind(ops), names_between(graph, value, x))
+
+
+def _softsign(graph: Graph, below: int, x: int, scale: Number, shape: Shape) -> tuple[Op, ...] | None:
+    """scale x / (a + b |x|), a and b exact and positive."""
+    at = _function_below(graph, below)
+    found, line = function_of(graph, at, "Abs"), polynomial(graph, below, at)
+    if found is None or found[1] != x or line is None or set(line) != {0, 1}:
+        return None
+    a, b = line[0], line[1]
+    if not (a.exact and b.exact and a.value > 0 and b.value > 0):
+        return None
+    return _chain(
+        Number(b.value / a.value), activations.softsign(), Number(scale.value / b.value, scale.roundings), shape
+    )
 
 
 def _kind(ops: tuple[Op, ...]) -> str:

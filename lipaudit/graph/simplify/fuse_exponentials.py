@@ -35,7 +35,7 @@ def _match(graph: Graph, value: int, node: Node) -> Chain | None:
         ops = (_minus(node), Elementwise(activations.softplus(), shape), _minus(node))
         return _chain(graph, value, found[1], "LogSigmoid", *ops)
     below = maker(graph, inner)
-    if below is not None and isinstance(below.op, Softmax):
+    if below is not None and isinstance(below.op, Softmax) and below.op.keep is None:
         return _chain(graph, value, below.inputs[0], "LogSoftmax", LogSoftmax(below.op.shape, below.op.axis))
     return None
 

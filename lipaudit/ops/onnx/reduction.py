@@ -160,7 +160,9 @@ def _softmax_shape(node: RawNode, axis: int | None) -> tuple[Shape, int]:
 def _softmax(node: RawNode, *, axis: int | None = None) -> Data:
     """1/2 in all norms"""
     x, (shape, along) = node.data(), _softmax_shape(node, axis)
-    return node.reshape(node.emit(Softmax(shape, along), node.reshape(x, shape)), x.shape)
+    keep = node.masks.get(x.number)
+    softmax = Softmax(shape, along, None if keep is None else keep.reshape(shape))
+    return node.reshape(node.emit(softmax, node.reshape(x, shape)), x.shape)
 
 
 @onnx_op("LogSoftmax", versions=(1, 11, 13))
