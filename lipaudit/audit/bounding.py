@@ -15,6 +15,7 @@ from lipaudit.audit.subject import (
     as_points,
     assumptions,
     local_only,
+    mixed_rows,
     model_facts,
     problem_facts,
     run_facts,
@@ -121,7 +122,7 @@ def as_attained(witness: Witness, name: str, label: str, started: float) -> Atta
 def assemble(target: Subject, problem: Problem, outcomes: list[Outcome], lower: Attained | None) -> AuditReport:
     """The report, with every engine that an attained value contradicts set aside."""
     attained_bound = None if lower is None else lower.bound
-    methods, findings = [], [*local_only(problem), *steepest_norms(problem)]
+    methods, findings = [], [*mixed_rows(target), *local_only(problem), *steepest_norms(problem)]
     for outcome in outcomes:
         reason = outcome.reason
         value = outcome.bound

@@ -17,6 +17,7 @@ from lipaudit.audit.subject import (
     as_points,
     assumptions,
     local_only,
+    mixed_rows,
     model_facts,
     outside,
     problem_facts,
@@ -79,7 +80,8 @@ def certify(
         result, method = _classification(target, points, labels, source, labels_source)
     if progress is not None:
         progress("radii", 2, 2)
-    findings = list(local_only(Problem.over(target.simplified, settings.norm, target.region)))
+    findings = list(mixed_rows(target))
+    findings += list(local_only(Problem.over(target.simplified, settings.norm, target.region)))
     wrong = int((~result.correct).sum())
     if wrong:
         findings.append(Finding("LIP301", source, f"{wrong} of {len(points)} samples are not classified as labelled"))

@@ -136,7 +136,7 @@ def model_facts(facts: ModelFacts) -> Model:
     inputs, outputs = (
         tuple(Tensor(t.name, t.shape, t.dtype, t.held) for t in tensors) for tensors in (facts.inputs, facts.outputs)
     )
-    return Model(facts.path, facts.sha256, facts.opset, inputs, outputs, facts.parity)
+    return Model(facts.path, facts.sha256, facts.opset, inputs, outputs, facts.parity, facts.batch)
 
 
 def problem_facts(target: Subject) -> ProblemFacts:
@@ -175,6 +175,8 @@ def versions() -> dict[str, str]:
 def assumptions(target: Subject) -> tuple[str, ...]:
     """What the reader has to grant."""
     said = [REAL_ARITHMETIC, *target.loaded.facts.assumptions]
+    if (batch := target.loaded.facts.batch) is not None and not batch.mixed:
+        said.append(batch.statement)
     if target.settings.preprocess is None:
         said.append("no preprocessing was declared: distances are in the units of the model's own input")
     return tuple(said)
@@ -183,6 +185,13 @@ def assumptions(target: Subject) -> tuple[str, ...]:
 def local_only(problem: Problem) -> tuple[Finding, ...]:
     """A finding for every node that has no finite gain on the region."""
     return tuple(Finding("LIP110", node.name, why, node.kind) for node, why in caveats(problem))
+
+
+def mixed_rows(target: Subject) -> tuple[Finding, ...]:
+    """A finding where the open leading axis is no batch."""
+    batch = target.loaded.facts.batch
+    name = next((facts.name for facts in target.loaded.facts.varying), "")
+    return (Finding("LIP111", name, batch.statement, "input"),) if batch is not None and batch.mixed else ()
 
 
 def check(model: ModelLike, settings: Settings = DEFAULTS) -> AuditReport:
@@ -194,7 +203,7 @@ def check(model: ModelLike, settings: Settings = DEFAULTS) -> AuditReport:
         model_facts(target.loaded.facts),
         problem_facts(target),
         run_facts(target),
-        findings=local_only(problem),
+        findings=(*mixed_rows(target), *local_only(problem)),
         assumptions=assumptions(target),
     )
 

@@ -32,14 +32,18 @@ MAX_TOTAL = 2**30
 
 
 class Builder:
-    """Builds the nodes of one graph. Its lists grow while `run` works: nodes, refusals, assumptions."""
+    """Builds the nodes of one graph. Its lists grow while `run` works: nodes, refusals, assumptions.
 
-    def __init__(self, proto: onnx.GraphProto, opset: int, path: Path) -> None:
+    opened: inputs with axes other than the first that the file leaves open, and which these are.
+    """
+
+    def __init__(self, proto: onnx.GraphProto, opset: int, path: Path, names: dict[int, Names] | None = None) -> None:
         self.proto, self.opset, self.path = proto, opset, path
         self.nodes: list[Node] = []
         self.refusals: list[Refusal] = []
         self.input_refusals: list[Refusal] = []
         self.assumptions: list[str] = []
+        self.opened: list[tuple[str, str]] = []
         self._integer_inputs: dict[str, str] = {}
         self._unset: set[str] = set()
         self._folded: list[str] = []
@@ -47,8 +51,12 @@ class Builder:
         self._entries = self._steps = 0
         if len(proto.node) > MAX_NODES:
             raise InvalidInput(f"model {path} has {len(proto.node)} nodes, more than the {MAX_NODES} that are read")
-        self._scope = Scope(Names(proto, path))
-        self._names = {id(proto): self._scope.names}
+        self._names = {id(proto): Names(proto, path)} if names is None else names
+        self._scope = Scope(self._names[id(proto)])
+
+    def again(self) -> Builder:
+        """A builder of the same graph with nothing bound, which shares the constants that were read."""
+        return Builder(self.proto, self.opset, self.path, self._names)
 
     def bind(self, name: str, value: Value) -> None:
         self._scope.values[name] = value

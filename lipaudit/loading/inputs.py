@@ -87,9 +87,10 @@ def _facts(info: onnx.ValueInfoProto, given: Shape | None, builder: Builder, hel
         if not fits:
             said = f"--shape {list(given)}" if held is None else f"--fix {held.source} of shape {list(given)}"
             raise UsageError(f"{said} does not fit input {info.name!r} of shape {list(declared)}")
-    elif open_axes := [str(d or "?") for d in declared if not isinstance(d, int) or d <= 0]:
+    elif open_axes := [str(d or "?") for d in declared[1:] if not isinstance(d, int) or d <= 0]:
         axes = f"axis {open_axes[0]} is" if len(open_axes) == 1 else f"axes {', '.join(open_axes)} are"
-        builder.assumptions.append(f"one sample is audited: of input {info.name!r} the open {axes} 1")
+        builder.assumptions.append(f"of input {info.name!r} the open {axes} 1, unless --shape says otherwise")
+        builder.opened.append((info.name, axes))
     shape = given or tuple(d if isinstance(d, int) and d > 0 else 1 for d in declared)
     if dtype in REALS and math.prod(shape) > MAX_ENTRIES:
         raise RefusedModel(str(builder.path), (Refusal("input", info.name, f"its shape {list(shape)} is too large"),))

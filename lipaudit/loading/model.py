@@ -11,7 +11,7 @@ import torch
 from lipaudit.errors import LipauditError
 from lipaudit.graph.graph import Graph
 from lipaudit.linear.map import Shape
-from lipaudit.report.report import Parity
+from lipaudit.report.report import Batch, Parity
 
 REALS = ("float16", "float32", "float64", "bfloat16")
 """The types of inputs that have a Jacobian."""
@@ -44,6 +44,7 @@ class ModelFacts:
     outputs: tuple[TensorFacts, ...]
     parity: Parity | None
     assumptions: tuple[str, ...] = ()
+    batch: Batch | None = None
 
     @property
     def varying(self) -> tuple[TensorFacts, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 
@@ -13,6 +15,7 @@ from lipaudit.errors import UsageError
 from lipaudit.graph.graph import Graph, prune
 from lipaudit.linear.map import LinearMap, Shape
 from lipaudit.linear.selection import NOTHING, Selection
+from lipaudit.loading.batching import Built, batch_of
 from lipaudit.loading.building import Builder, dtype_name
 from lipaudit.loading.excerpt import excerpt
 from lipaudit.loading.inputs import Choice, Held, bind_inputs, read_inputs
@@ -75,14 +78,29 @@ def read_graph(
 def _read(model: onnx.ModelProto, content: bytes, file: Path, choice: Choice, output: str | None) -> Loaded:
     opset = _opset(model, str(file))
     builder = Builder(model.graph, opset, file)
-    inputs, arrays = read_inputs(builder, choice)
     wanted = _outputs(model.graph, output)
-    source, varying = bind_inputs(builder, inputs, choice, arrays)
-    graph, outputs = _build(builder, source, wanted, str(file))
-    shown = tuple(facts for facts in inputs if facts in varying or facts.held is not None)
-    facts = ModelFacts(str(file), sha256(content), opset, shown, outputs, None, tuple(builder.assumptions))
+    graph, inputs, outputs, arrays = _function(builder, choice, wanted)
+    varying = tuple(facts for facts in inputs if facts.held is None)
+
+    def read(shapes: dict[str, Shape]) -> Built:
+        again = replace(choice, shapes={**choice.shapes, **shapes}, varying=tuple(facts.name for facts in varying))
+        other, found, results, _ = _function(builder.again(), again, wanted)
+        return other, tuple(facts for facts in found if facts.held is None), results
+
+    batch = batch_of((graph, varying, outputs), read)
+    facts = ModelFacts(str(file), sha256(content), opset, inputs, outputs, None, tuple(builder.assumptions), batch)
     runnable = excerpt(model, content, builder.needed(wanted), [i.name for i in varying], wanted, arrays)
-    return Loaded(facts, prune(graph), runnable)
+    return Loaded(facts, graph, runnable)
+
+
+def _function(
+    builder: Builder, choice: Choice, wanted: list[str]
+) -> tuple[Graph, tuple[TensorFacts, ...], tuple[TensorFacts, ...], dict[str, np.ndarray]]:
+    """(graph, the inputs that vary or are held, outputs, the values of those held)."""
+    inputs, arrays = read_inputs(builder, choice)
+    source, varying = bind_inputs(builder, inputs, choice, arrays)
+    graph, outputs = _build(builder, source, wanted, str(builder.path))
+    return prune(graph), tuple(f for f in inputs if f in varying or f.held is not None), outputs, arrays
 
 
 def _default_opset(model: onnx.ModelProto) -> int:
@@ -120,7 +138,7 @@ def _outputs(graph: onnx.GraphProto, wanted: str | None) -> list[str]:
 def _build(builder: Builder, source: Shape, wanted: list[str], path: str) -> tuple[Graph, tuple[TensorFacts, ...]]:
     values = builder.run(wanted)
     if builder.refusals:
-        raise RefusedModel(path, tuple(builder.refusals))
+        raise RefusedModel(path, (*builder.refusals, *_perhaps_too_small(builder)))
     varying = [(name, v) for name, v in zip(wanted, values, strict=True) if isinstance(v, Data)]
     if not varying:
         raise RefusedModel(path, (Refusal("output", ", ".join(wanted), "it does not depend on the input", "LIP104"),))
@@ -130,6 +148,14 @@ def _build(builder: Builder, source: Shape, wanted: list[str], path: str) -> tup
     )
     joined = _join(builder, [value for _, value in varying])
     return Graph(source, tuple(builder.nodes), joined), facts
+
+
+def _perhaps_too_small(builder: Builder) -> list[Refusal]:
+    """A hint for every input whose open axes were read as 1, where something does not fit."""
+    if not any("does not fit" in refusal.reason for refusal in builder.refusals):
+        return []
+    said = "its open {} read as 1, which may be too small; give the sizes with --shape {}=..."
+    return [Refusal("input", name, said.format(axes.rsplit(" ", 1)[0], name)) for name, axes in builder.opened]
 
 
 def _join(builder: Builder, values: list[Data]) -> int:

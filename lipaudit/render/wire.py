@@ -43,7 +43,8 @@ def _tensor(tensor: Tensor) -> Json:
 
 def model_json(model: Model) -> Json:
     """Which file; null where a refused file was not read far enough to tell."""
-    parity = model.parity
+    parity, batch = model.parity, model.batch
+    known: Json = {} if batch is None else {"batch": {"proven": batch.proven, "statement": batch.statement}}
     return {
         "path": model.path,
         "sha256": model.sha256 or None,
@@ -57,6 +58,7 @@ def model_json(model: Model) -> Json:
             "max_abs_difference": number(parity.max_abs_difference),
             "tolerance": number(parity.tolerance),
         },
+        **known,
     }
 
 

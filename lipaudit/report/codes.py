@@ -186,6 +186,15 @@ _MODEL = (
         "lipaudit bound model.onnx --domain 0,1",
     ),
     Code(
+        "LIP111",
+        "no batch axis",
+        "warning",
+        "The file leaves the leading axis open, but its rows reach one another's outputs: it is no batch.",
+        "Give the size that is deployed with --shape NAME=8,..; the bound speaks of all its rows together.",
+        "The constant of one row says nothing about rows that change one another's answers.",
+        "lipaudit bound model.onnx --shape x=8,16",
+    ),
+    Code(
         "LIP112",
         "steep normalisation",
         "note",

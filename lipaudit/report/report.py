@@ -40,8 +40,18 @@ class Parity:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """What is known of an open leading axis. proven: that it is a batch. mixed: that its rows meet, or may."""
+
+    proven: bool
+    statement: str
+    mixed: bool = False
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Model:
-    """Which file was audited."""
+    """Which file was audited. batch: None where no input leaves its leading axis open."""
 
     path: str
     sha256: str
@@ -49,6 +59,7 @@ class Model:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     parity: Parity | None
+    batch: Batch | None = None
 
 
 @final
