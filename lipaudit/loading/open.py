@@ -154,7 +154,7 @@ def _perhaps_too_small(builder: Builder) -> list[Refusal]:
     """A hint for every input whose open axes were read as 1, where something does not fit."""
     if not any("does not fit" in refusal.reason for refusal in builder.refusals):
         return []
-    said = "its open {} read as 1, which may be too small; give the sizes with --shape {}=..."
+    said = "its open {} is read as 1, which may be too small; give the sizes with --shape {}=..."
     return [Refusal("input", name, said.format(axes.rsplit(" ", 1)[0], name)) for name, axes in builder.opened]
 
 

@@ -35,7 +35,16 @@ def test_open_axes_are_one_and_said(tmp_path: Path) -> None:
     loaded = load(made, tmp_path)
     assert loaded.graph.input_shape == (1, 2, 1)
     assert loaded.facts.inputs[0].declared == ("batch", 2, None)
-    assert any("batch, ?" in said and "are 1" in said for said in loaded.facts.assumptions)
+    assert any("open axis ? is 1" in said for said in loaded.facts.assumptions)
+    assert loaded.facts.batch is not None
+    assert "axis 0 (batch)" in loaded.facts.batch.statement
+
+
+def test_what_does_not_fit_with_open_axes_at_one(tmp_path: Path) -> None:
+    made = model([node("Conv", ["x", "w"])], weights(w=random_array(1, 1, 3)), inputs=[("x", (1, 1, "time"))])
+    with pytest.raises(RefusedModel, match="give the sizes with --shape x="):
+        load(made, tmp_path)
+    assert load(made, tmp_path, shapes={"x": (1, 1, 5)}).graph.output_shape == (1, 1, 3)
 
 
 def test_a_shape_may_be_given_where_it_is_open(tmp_path: Path) -> None:
