@@ -49,11 +49,11 @@ def tables(report: AuditReport, verbose: bool) -> list[Table]:
 
 def named_tables(report: AuditReport, verbose: bool) -> dict[str, Table]:
     """The same by name (TABLES)."""
-    found: dict[str, Table] = {} if report.parts else {"facts": _facts(report, verbose)}
+    found: dict[str, Table] = {} if report.parts else {"facts": facts(report, verbose)}
     if report.layers:
         found["layers"] = _layers(report, verbose)
         if verbose:
-            found["proofs"] = _proofs(report)
+            found["proofs"] = proofs(report)
     if report.methods or report.upper is not None or report.lower is not None:
         found["bounds"] = _bounds(report)
     if report.samples is not None:
@@ -69,7 +69,8 @@ def named_tables(report: AuditReport, verbose: bool) -> dict[str, Table]:
     return {name: table for name, table in found.items() if table.rows}
 
 
-def _facts(report: AuditReport, verbose: bool) -> Table:
+def facts(report: AuditReport, verbose: bool) -> Table:
+    """What was audited, and where the numbers come from."""
     model, problem = report.model, report.problem
     rows = [("model", Cell(model.path, "name"))]
     if model.sha256:
@@ -97,12 +98,12 @@ def _layers(report: AuditReport, verbose: bool) -> Table:
         bar = Cell("" if share is None else numbers.percent(share), share=share)
         norms = [Cell(layer.norms)] if mixed else []
         name = (Cell(node, "name"), Cell(layer.op, "name"), Cell(layer.weight, "name"))
-        rows.append((*name, *norms, gain, _CERTIFIED, bar))
+        rows.append((*name, *norms, gain, _CERTIFIED if layer.gain.finite else _UNBOUNDED, bar))
     columns = ("node", "op", "weight", *(["norms"] if mixed else []), "gain <=", "kind", "share of log-product")
     return Table(f"Per-layer gains ({words.norms(report.problem)})", columns, tuple(rows), frozenset({3 + mixed}))
 
 
-def _proofs(report: AuditReport) -> Table:
+def proofs(report: AuditReport) -> Table:
     """How the norm of each linear layer was proven: what it may be above the truth at most, the time, the method."""
     rows = []
     for layer in report.layers:
@@ -112,7 +113,7 @@ def _proofs(report: AuditReport) -> Table:
     return Table("Norms of linear layers", ("node", "gap <=", "time", "proven by"), tuple(rows), frozenset({1, 2}))
 
 
-_CERTIFIED, _ATTAINED = Cell("certified", "good"), Cell("attained", "good")
+_CERTIFIED, _ATTAINED, _UNBOUNDED = Cell("certified", "good"), Cell("attained", "good"), Cell("no bound", "warn")
 
 
 def _shares(layers: tuple[Layer, ...]) -> list[float | None]:
@@ -148,7 +149,7 @@ def _method_row(method: Method, best: bool, digits: int) -> tuple[Cell, ...]:
     return (
         name,
         value,
-        _CERTIFIED if method.bound.finite else Cell("no bound", "warn"),
+        _CERTIFIED if method.bound.finite else _UNBOUNDED,
         time,
         Cell(method.label + words.slack(method.bound), "name"),
     )

@@ -20,7 +20,7 @@ from PIL import Image
 from lipaudit.cli.options import Output
 from lipaudit.cli.output import targets
 from lipaudit.errors import UsageError
-from lipaudit.render.html import HtmlReporter
+from lipaudit.render.html import HtmlReporter, ticks
 from lipaudit.render.html.gains import gains
 from lipaudit.render.html.pictures import as_picture, direction_image, input_image
 from lipaudit.render.html.scale import scale
@@ -240,3 +240,14 @@ def test_a_missing_extra_is_named_before_the_audit(monkeypatch: pytest.MonkeyPat
     for output in (Output(output_format="html"), Output(files=["html:audit.html"])):
         with pytest.raises(UsageError, match=r"the html report needs matplotlib: pip install 'lipaudit\[html\]'"):
             targets(output, [])
+
+
+@pytest.mark.parametrize(("low", "high"), [(76.81, 968.0), (1.0, 8.1), (1e-59, 1e59), (3.0, 30.0), (0.2, 4e5)])
+def test_a_logarithmic_axis_has_a_few_round_numbers(low: float, high: float) -> None:
+    found = ticks.logarithmic(low, high)
+    assert 2 <= len(found) <= 8
+    assert all(low <= value <= high and float(name) == pytest.approx(value) for value, name in found)
+    samples = Samples("x", np.array([low, high]))
+    page = HtmlReporter().render(replace(LOCAL, samples=samples))
+    assert "mathdefault" not in page
+    assert all(f">{name}</text>" in page for _, name in found)

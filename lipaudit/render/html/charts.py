@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from lipaudit.render import numbers, words
+from lipaudit.render.html import ticks
 from lipaudit.render.html.svg import ATTAINED, CERTIFIED, INK, MUTED, NUMERIC, Drawing, drawing
 from lipaudit.report.report import AuditReport, Radii
 
@@ -38,6 +39,9 @@ def sensitivity(name: str, report: AuditReport) -> Drawing | None:
     def draw(axes: Axes, wide: bool) -> None:
         axes.set_xscale("log" if log else "linear")
         axes.set_xlim(low, high)
+        if log:
+            axes.set_xticks(*zip(*ticks.logarithmic(low, high), strict=True))
+            axes.set_xticks([], minor=True)
         axes.hist(values, bins=edges, color=NUMERIC, alpha=0.75, label="measured at the samples")
         if len(around):
             axes.hist(around, bins=edges, color=CERTIFIED, histtype="step", linewidth=1.8, label=within)

@@ -13,7 +13,7 @@ from lipaudit.render.html.gains import Gains, gains
 from lipaudit.render.html.pictures import as_picture, direction_image, input_image
 from lipaudit.render.html.scale import Scale, scale
 from lipaudit.render.html.svg import Drawing
-from lipaudit.render.sections import TABLES, Table, named_tables
+from lipaudit.render.sections import TABLES, Table, facts, named_tables, proofs
 from lipaudit.report.report import AuditReport, Steepest
 
 
@@ -149,7 +149,7 @@ def _left_out(report: AuditReport, room: Room) -> str:
 
 
 def _part(report: AuditReport, name: str, room: Room, count: int) -> Part:
-    samples, radii, found = report.samples, report.radii, named_tables(report, True)
+    samples, radii, found = report.samples, report.radii, named_tables(report, False) | {"facts": facts(report, True), "proofs": proofs(report)}
     drawn = count <= room.drawn
     return Part(
         path=report.model.path,
@@ -174,11 +174,11 @@ def _claims(report: AuditReport) -> list[Claim]:
     if report.lower is not None:
         value = numbers.lower(report.lower.bound.value, digits)
         meaning = f"Two inputs are kept whose outputs are {value} times as far apart as they are."
-        found.append(Claim(f"≥ {value}", "attained", "reached by the model", meaning))
+        found.append(Claim(f"≥ {value}", "attained", "at least (attained)", meaning))
     if upper is not None and upper.finite:
         value = numbers.upper(upper.value, digits)
         meaning = f"For any two inputs{where}, the outputs are at most {value} times as far apart as the inputs."
-        found.append(Claim(f"≤ {value}", "certified", "proven upper bound", meaning))
+        found.append(Claim(f"≤ {value}", "certified", "at most (certified)", meaning))
     elif report.command != "certify" and (report.upper is not None or report.methods):
         meaning = "No finite upper bound was proven, so the model may amplify a change without limit."
         found.append(Claim("no bound", "missing", "upper bound", meaning))
@@ -210,7 +210,8 @@ def _sample_claims(report: AuditReport) -> list[Claim]:
     found.append(Claim(clean, "numeric", "clean accuracy", f"Of {len(radii.values)} samples, as they are."))
     for radius in report.certified_at[:1]:
         share = numbers.percent_down(radii.accuracy_at(radius))
-        meaning = f"Correct, and proven to stay so within the radius {words.plain(radius)} of each sample."
+        meaning = f"Correct, and proven to stay so within {words.plain(radius)} of the sample"
+        meaning += f"{words.withstood(radii, radius)}."
         found.append(Claim(share, "certified", f"certified at {words.plain(radius)}", meaning))
     return found
 

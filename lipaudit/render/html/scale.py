@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import final
 
 from lipaudit.render import numbers, words
+from lipaudit.render.html import ticks
 from lipaudit.report.report import AuditReport
 
 _FAR = 8.0
 """From which ratio between the largest and the smallest on the scale is logarithmic."""
-
-_TINY = 1e-290
-"""Below this a tenth of a number may be 0: there are no round numbers to mark."""
 
 
 @final
@@ -64,7 +62,8 @@ def scale(report: AuditReport) -> Scale | None:
     band = None
     if report.ratio is not None and report.upper is not None and report.upper.bound is not None and low is not None:
         band = place(low), place(report.upper.bound.value)
-    return Scale(tuple(rows), band, _ticks(max(known), min(known), place, logarithmic), logarithmic)
+    marks = ticks.logarithmic(min(known), max(known)) if logarithmic else ticks.linear(max(known))
+    return Scale(tuple(rows), band, tuple((place(value), name) for value, name in marks), logarithmic)
 
 
 def _placing(low: float, high: float) -> tuple[Callable[[float], float], bool]:
@@ -78,23 +77,3 @@ def _placing(low: float, high: float) -> tuple[Callable[[float], float], bool]:
         return min(100.0, max(0.0, 100.0 * (math.log(value) - start) / (end - start))) if value > 0.0 else 0.0
 
     return at, True
-
-
-def _ticks(
-    high: float, low: float, place: Callable[[float], float], logarithmic: bool
-) -> tuple[tuple[float, str], ...]:
-    """A few round numbers with their places."""
-    if logarithmic:
-        first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
-        step = max(1, math.ceil((last - first + 1) / 5))
-        powers = range(first, last + 1, step)
-        return tuple((place(10.0**power), _power(power)) for power in powers)
-    if high < _TINY:
-        return ()
-    unit = 10.0 ** math.floor(math.log10(high))
-    width = next(part * unit for part in (0.1, 0.2, 0.25, 0.5, 1.0, 2.0) if high / (part * unit) <= 5)
-    return tuple((place(n * width), f"{n * width:.6g}") for n in range(int(high / width) + 1))
-
-
-def _power(power: int) -> str:
-    return f"{10.0**power:g}" if -4 <= power <= 5 else f"1e{power}"
