@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types contracts samples bench-local bench-global models ops golden docs fuzz clean
+.PHONY: help setup demo test check format lint types contracts samples bench-local bench-global models ops golden picture docs fuzz clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -55,7 +55,10 @@ models: $(READY)  ## audit the third-party networks beside the checkout and writ
 ops: $(READY)  ## write docs/ops.md from the registry
 	$(BIN)/python -m lipaudit.ops.table
 
-golden: $(READY)  ## write the golden files of the report formats again
+picture: demo  ## take the README's picture of the HTML report again (needs chromium)
+	$(BIN)/python docs/picture.py
+
+golden: $(READY)  ## write the golden picture files of the report formats again
 	$(BIN)/python tests/render/golden.py
 
 docs: $(READY)  ## build the documentation site into build/site; a broken link fails

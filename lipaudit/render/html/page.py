@@ -210,7 +210,7 @@ def _sample_claims(report: AuditReport) -> list[Claim]:
     found.append(Claim(clean, "numeric", "clean accuracy", f"Of {len(radii.values)} samples, as they are."))
     for radius in report.certified_at[:1]:
         share = numbers.percent_down(radii.accuracy_at(radius))
-        meaning = f"Correct, and proven to stay so within {words.plain(radius)} of the sample"
+        meaning = f"Correct, and proven to stay so within a distance of {words.plain(radius)}"
         meaning += f"{words.withstood(radii, radius)}."
         found.append(Claim(share, "certified", f"certified at {words.plain(radius)}", meaning))
     return found
