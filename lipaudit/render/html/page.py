@@ -149,7 +149,11 @@ def _left_out(report: AuditReport, room: Room) -> str:
 
 
 def _part(report: AuditReport, name: str, room: Room, count: int) -> Part:
-    samples, radii, found = report.samples, report.radii, named_tables(report, False) | {"facts": facts(report, True), "proofs": proofs(report)}
+    samples, radii, found = (
+        report.samples,
+        report.radii,
+        named_tables(report, False) | {"facts": facts(report, True), "proofs": proofs(report)},
+    )
     drawn = count <= room.drawn
     return Part(
         path=report.model.path,
