@@ -12,7 +12,7 @@ import torch
 from lipaudit.engines.engine import Declined, Engine
 from lipaudit.engines.fourier_build import program
 from lipaudit.engines.fourier_descent import descend
-from lipaudit.engines.fourier_program import Bend, Gain, Linear, Program
+from lipaudit.engines.fourier_program import Bend, Gain, Linear, Program, Step
 from lipaudit.engines.fourier_recursion import CLOSED, Guess, Symbols, closed
 from lipaudit.engines.fourier_symbols import half
 from lipaudit.engines.fourier_verify import constant, output_cover
@@ -175,9 +175,9 @@ def _neurons(problem: Problem) -> int:
     return sum(math.prod(node.op.out_shape) for node in problem.graph.nodes if isinstance(node.op, Elementwise))
 
 
-def _open(step: Bend | Gain | Linear) -> bool:
+def _open(step: Step) -> bool:
     """Whether a step takes multipliers."""
-    return isinstance(step, Bend) or (isinstance(step, Gain) and len(step.rest) > 0)
+    return isinstance(step, Bend) or (isinstance(step, Gain) and not step.closed)
 
 
 def _shapes(steps: Program) -> list[tuple[int, int, int, int, int]]:

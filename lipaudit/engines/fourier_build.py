@@ -12,54 +12,30 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import final
 
 import torch
 
 from lipaudit.engines.engine import Declined
 from lipaudit.engines.fourier_blocks import Matrix, Part, Target, Value
+from lipaudit.engines.fourier_ledger import Ledger
 from lipaudit.engines.fourier_program import Program
 from lipaudit.engines.fourier_state import State
-from lipaudit.engines.fourier_taps import Order, Taps, identity, pieces_of, terms_of
+from lipaudit.engines.fourier_taps import Order, Taps, identity, pieces_of, pooling, terms_of
+from lipaudit.engines.fourier_views import View, by_channel, image, same_order
 from lipaudit.graph.graph import Node
 from lipaudit.graph.problem import Problem
 from lipaudit.linear.map import LinearMap, Shape
 from lipaudit.linear.norms.entries import underflow_of_copy
-from lipaudit.numerics.rounding import gamma, mul_up, sqrt_up
+from lipaudit.numerics.rounding import div_up, gamma, mul_up, sqrt_up
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.elementwise import Elementwise
+from lipaudit.ops.maxlike import WindowMax
 
 ENTRIES = 2**25
 """Most entries of one dense matrix."""
 
 SIDE = 2048
 """Most entries of all values alive, written out one by one where nothing else will do."""
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """A tensor of the graph: entry i, of shape `shape`, is entry order[i] (i itself for None) of a value's image."""
-
-    value: int
-    shape: Shape
-    order: torch.Tensor | None = None
-
-    def moved(self, move: Order) -> View:
-        """The same entries in another order."""
-        if move.index is None:
-            return replace(self, shape=move.shape)
-        return View(self.value, move.shape, move.index if self.order is None else self.order[move.index])
-
-    def columns(self, value: Value, matrix: torch.Tensor) -> torch.Tensor:
-        """[.., entries of the tensor] -> [.., channels, *size]."""
-        if self.order is not None:
-            matrix = torch.empty_like(matrix).index_copy_(-1, self.order, matrix)
-        return matrix.reshape(*matrix.shape[:-1], value.channels, *value.size)
-
-    def is_image(self, value: Value) -> bool:
-        """Whether the tensor is the image itself, with one axis in front."""
-        return bool(value.size) and self.order is None and self.shape == (1, value.channels, *value.size)
 
 
 @dataclass(slots=True, eq=False)
@@ -83,36 +59,31 @@ class _Planner:
     """Walks the graph; knows which of its values are which of the state's."""
 
     def __init__(self, problem: Problem, written_out: int) -> None:
-        self.problem, self.graph, self.limit, self.place = problem, problem.graph, written_out, 0
-        self.uses: dict[int, list[tuple[int, int]]] = {}
-        for place, node in enumerate(self.graph.nodes, start=1):
-            for argument, source in enumerate(node.inputs):
-                self.uses.setdefault(source, []).append((place, argument))
-        self.named: dict[int, View] = {}
-        self.early: dict[tuple[int, int], int] = {}  # what a node's argument contributes, where it is there already
+        self.problem, self.graph, self.limit = problem, problem.graph, written_out
+        self.ledger = Ledger(problem.graph)
         view, first = self._input()
-        self.named[0], self.state = view, State(first)
+        self.ledger.named[0], self.state = view, State(first)
 
     def run(self) -> Program:
         for place, node in enumerate(self.graph.nodes, start=1):
-            self.place = place
+            self.ledger.place = place
             match node.op:
                 case Affine() as op:
                     made = self._affine(node, op)
                 case Elementwise() as op:
                     made = self._elementwise(node, op)
+                case WindowMax() as op if (taps := pooling(op)) and self._sees_image(node):
+                    made = self._pooled(node, op, taps)
                 case _:
                     made = self._gain(node)
-            self.named[self.place] = made
-            for name in [name for name in self.named if not self._remaining(name)]:
-                del self.named[name]
-        view = self.named[self.graph.output]
+            self.ledger.name(made)
+        view = self.ledger.named[self.graph.output]
         return self.state.finish(view.value, not self.state.values[view.value].size and view.order is None)
 
     def _input(self) -> tuple[View, Value]:
         """The input as the image that its first convolution reads, whatever moves entries before that."""
         shape = self.graph.input_shape
-        for place, argument in self.uses.get(0, []):
+        for place, argument in self.ledger.uses.get(0, []):
             op = self.graph.nodes[place - 1].op
             for term in terms_of(op.maps[argument]) if isinstance(op, Affine) else ():
                 pieces = pieces_of(term) or []
@@ -120,19 +91,11 @@ class _Planner:
                     index, order = pieces[0].index, None
                     if index is not None:
                         order = torch.empty_like(index).index_copy_(0, index, torch.arange(len(index)))
-                    return View(0, shape, order), _image(pieces[0].shape)
-        return View(0, shape), _image(shape)
-
-    def _remaining(self, name: int) -> list[tuple[int, int]]:
-        """The uses of a graph's value behind the node at hand that are not served yet."""
-        found = [use for use in self.uses.get(name, []) if use[0] > self.place and use not in self.early]
-        return [*found, (len(self.graph.nodes) + 1, 0)] if name == self.graph.output else found
+                    return View(0, shape, order), image(pieces[0].shape)
+        return View(0, shape), image(shape)
 
     def _alive(self, *more: int) -> list[int]:
-        """The values of the state that later nodes need, and those given."""
-        needed = {view.value for name, view in self.named.items() if self._remaining(name)} | set(more)
-        needed |= {value for (place, _), value in self.early.items() if place > self.place}
-        return [v for v in self.state.order if v in needed]
+        return self.ledger.alive(self.state, *more)
 
     # ------------------------------------------------------------------------------------------ slopes and gains
 
@@ -141,19 +104,21 @@ class _Planner:
         low, high = slopes.lower.flatten(1).amin(0), slopes.upper.flatten(1).amax(0)
         if not bool((low.isfinite() & high.isfinite()).all()):
             raise Declined(op.caveat(*self.problem.arguments(node)) or f"the slope of {node.name} is unbounded")
-        view = self.named[node.inputs[0]]
+        view = self.ledger.named[node.inputs[0]]
         value = self.state.values[view.value]
         low, high = (view.columns(value, end).reshape(value.channels, -1) for end in (low, high))
         low, high = low.amin(1), high.amax(1)
-        if value.size and self._reads_outside(self.place):
+        if value.size and self._reads_outside(self.ledger.place):
             low, high = low.clamp_max(0.0), high.clamp_min(0.0)
         clean = not value.size or bool(((low <= 0) & (high >= 0)).all())
         return replace(view, value=self.state.bend(view.value, low, high, clean, self._alive()))
 
     def _reads_outside(self, name: int) -> bool:
         """Whether a use of a graph's value reads outside its window."""
-        for place, argument in self.uses.get(name, []):
+        for place, argument in self.ledger.uses.get(name, []):
             op = self.graph.nodes[place - 1].op
+            if isinstance(op, WindowMax) and (pooled := pooling(op)) and pooled.leaves_window():
+                return True
             for term in terms_of(op.maps[argument]) if isinstance(op, Affine) else ():
                 pieces = pieces_of(term)
                 if pieces is None:
@@ -162,6 +127,25 @@ class _Planner:
                 if any(piece.leaves_window() for piece in taps) or (not taps and self._reads_outside(place)):
                     return True
         return False
+
+    def _sees_image(self, node: Node) -> bool:
+        view = self.ledger.named[node.inputs[0]]
+        return view.is_image(self.state.values[view.value])
+
+    def _pooled(self, node: Node, op: WindowMax, taps: Taps) -> View:
+        """Max pooling: the windows' means, and what may be added to them."""
+        source = self.ledger.named[node.inputs[0]].value
+        if taps.leaves_window() and not self.state.values[source].clean:
+            source = self.state.cut(source, self._alive(source))
+        whole = self._step([(source, taps)], [])
+        k, channels = math.prod(taps.kernel.shape[2:]), op.target[1]
+        mean = whole
+        if k > 1:
+            factor = sqrt_up(div_up(k - 1.0, float(k)))
+            mean, around = self.state.around(whole, channels, factor, self._alive())
+            one = identity(channels, taps.out)
+            mean = self._step([(mean, one), (around, one)], [])
+        return View(mean, op.target)
 
     def _gain(self, node: Node) -> View:
         _, joint = self.problem.gains(node)
@@ -172,7 +156,7 @@ class _Planner:
 
     def _by_norm(self, node: Node, factor: float) -> View:
         """What is known by its gain alone: any value of its shape."""
-        state, given = self.state, [self.named[i].value for i in node.inputs]
+        state, given = self.state, [self.ledger.named[i].value for i in node.inputs]
         sources = list(dict.fromkeys(given))
         most = max(given.count(v) for v in sources)
         if most > 1:  # |(d, d)| = sqrt 2 |d|
@@ -180,14 +164,15 @@ class _Planner:
         if len({state.values[v].exponent for v in sources}) > 1:
             raise Declined(f"{node.name} ({node.kind}) takes values of different scales")
         kept, shape = self._alive(), node.op.out_shape
-        made = _image(shape) if not kept else self._beside(sources[0], shape)
-        return View(state.gain(sources, factor, made, kept), shape)
+        made = image(shape) if not kept else self._beside(sources[0], shape)
+        apart = isinstance(node.op, WindowMax) and bool(made.size) and self._sees_image(node) and by_channel(node.op)
+        return View(state.gain(sources, factor, made, kept, apart=apart), shape)
 
     def _beside(self, source: int, shape: Shape) -> Value:
         """A value of this shape on the lattice at hand, where others stay."""
         if not self.state.coarse:
             return Value(math.prod(shape), (), ())
-        made, value = _image(shape), self.state.values[source]
+        made, value = image(shape), self.state.values[source]
         if len(made.size) != len(self.state.coarse):
             raise Declined("a value that is known by its gain has other axes than one that is kept beside it")
         ratio = [max(1, round(n / m)) for n, m in zip(value.size, made.size, strict=True)]
@@ -199,10 +184,10 @@ class _Planner:
 
     def _affine(self, node: Node, op: Affine) -> View:
         """By taps where they say what the node does, else written out, else (too large for that) by its norm."""
-        if len(op.maps) == 1 and (self.place, 0) not in self.early:
+        if len(op.maps) == 1 and (self.ledger.place, 0) not in self.ledger.early:
             pieces = pieces_of(op.maps[0])
             if pieces is not None and all(isinstance(piece, Order) for piece in pieces):
-                view = self.named[node.inputs[0]]
+                view = self.ledger.named[node.inputs[0]]
                 for piece in pieces:
                     assert isinstance(piece, Order)
                     view = view.moved(piece)
@@ -210,14 +195,14 @@ class _Planner:
         found = self._chains(node, op) if self.state.coarse else None
         total = math.prod(op.out_shape)
         for v in self._alive():
-            linear = self._linear_uses(v) if self.state.coarse else None
+            linear = self.ledger.linear_uses(self.state, v) if self.state.coarse else None
             total += (
                 self.state.values[v].entries if linear is None else sum(math.prod(o.out_shape) for _, _, o in linear)
             )
         if found is not None and total > self.limit:
             return self._by_taps(*found)
         if total > max(self.limit, SIDE):
-            if any((self.place, a) in self.early for a in range(len(op.maps))):
+            if any((self.ledger.place, a) in self.ledger.early for a in range(len(op.maps))):
                 raise Declined(f"{node.name} ({node.kind}) is too large to be written out as a matrix")
             return self._by_norm(node, self.problem.gains(node)[1].value)
         return self._written_out(node, op)
@@ -226,13 +211,13 @@ class _Planner:
         """The arguments as chains of taps, and how the graph's tensor looks at the image that they add up to."""
         chains, views = [], []
         for argument, (name, part) in enumerate(zip(node.inputs, op.maps, strict=True)):
-            if (self.place, argument) in self.early:
-                early = self.early[self.place, argument]
+            if (self.ledger.place, argument) in self.ledger.early:
+                early = self.ledger.early[self.ledger.place, argument]
                 chains.append(Chain(early, []))
                 views.append(View(-1, op.out_shape))
                 continue
             for term in terms_of(part):
-                pieces, view, taps = pieces_of(term), self.named[name], list[Taps]()
+                pieces, view, taps = pieces_of(term), self.ledger.named[name], list[Taps]()
                 if pieces is None:
                     return None
                 size = self.state.values[view.value].size
@@ -248,11 +233,11 @@ class _Planner:
                         return None
                 if not taps and (view.order is not None or not size):
                     return None
-                chains.append(Chain(self.named[name].value, taps))
+                chains.append(Chain(self.ledger.named[name].value, taps))
                 views.append(replace(view, value=-1))
         first = views[0]
         images = {self._image_of(chain) for chain in chains}
-        same = all(_same_order(v.order, first.order) for v in views)
+        same = all(same_order(v.order, first.order) for v in views)
         return (chains, replace(first, shape=op.out_shape)) if same and len(images) == 1 else None
 
     def _image_of(self, chain: Chain) -> tuple[int, Shape]:
@@ -299,7 +284,7 @@ class _Planner:
                     uses += early[0]
                     targets += early[1]
         made = state.linear(targets, kept, factor)
-        self.early |= dict(zip(uses, made[1:], strict=True))
+        self.ledger.early |= dict(zip(uses, made[1:], strict=True))
         return made[0]
 
     def _target(self, parts: list[tuple[int, Taps]], factor: Shape) -> Target | None:
@@ -321,17 +306,17 @@ class _Planner:
     def _early(self, value: int, factor: Shape) -> tuple[list[tuple[int, int]], list[Target]] | None:
         """All that later nodes want of a value, where each is one map of taps and they are fewer channels than it."""
         uses, targets = [], []
-        if any(v == value for (place, _), v in self.early.items() if place > self.place):
+        if value in self.ledger.pending():
             return None
-        for name in [name for name, view in self.named.items() if view.value == value]:
-            for place, argument in self._remaining(name):
+        for name in [name for name, view in self.ledger.named.items() if view.value == value]:
+            for place, argument in self.ledger.remaining(name):
                 if place > len(self.graph.nodes):
                     return None
                 op = self.graph.nodes[place - 1].op
                 pieces = pieces_of(op.maps[argument]) if isinstance(op, Affine) else None
                 if pieces is None or len(pieces) != 1 or not isinstance(pieces[0], Taps):
                     return None
-                if not self.named[name].is_image(self.state.values[value]):
+                if not self.ledger.named[name].is_image(self.state.values[value]):
                     return None
                 if pieces[0].leaves_window() and not self.state.values[value].clean:
                     return None
@@ -349,13 +334,13 @@ class _Planner:
         """The node as a matrix, on a lattice of one cell."""
         parts: list[tuple[int, Part]] = []
         for argument, (name, part) in enumerate(zip(node.inputs, op.maps, strict=True)):
-            if (self.place, argument) in self.early:
-                value = self.early[self.place, argument]
+            if (self.ledger.place, argument) in self.ledger.early:
+                value = self.ledger.early[self.ledger.place, argument]
                 eye = torch.eye(self.state.values[value].entries, dtype=torch.float64)
                 eye = View(value, op.out_shape).columns(self.state.values[value], eye)
                 parts.append((value, Matrix(eye, eye, 0.0, 0.0)))
             else:
-                parts.append((self.named[name].value, self._matrix(node, self.named[name], part)))
+                parts.append((self.ledger.named[name].value, self._matrix(node, self.ledger.named[name], part)))
         state, kept = self.state, self._alive()
         targets, uses = [Target(Value(math.prod(op.out_shape), (), ()), tuple(parts))], list[tuple[int, int]]()
         if state.coarse:
@@ -366,7 +351,7 @@ class _Planner:
                     uses += early[0]
                     targets += early[1]
         made = state.linear(targets, kept, None)
-        self.early |= dict(zip(uses, made[1:], strict=True))
+        self.ledger.early |= dict(zip(uses, made[1:], strict=True))
         return View(made[0], op.out_shape)
 
     def _matrix(self, node: Node, view: View, part: LinearMap) -> Matrix:
@@ -380,7 +365,7 @@ class _Planner:
     def _early_matrices(self, value: int) -> tuple[list[tuple[int, int]], list[Target]] | None:
         """All that later nodes want of a value, where they are linear and have fewer entries than it."""
         uses, targets = [], []
-        linear = self._linear_uses(value)
+        linear = self.ledger.linear_uses(self.state, value)
         if linear is None:
             return None
         for view, (place, argument), op in linear:
@@ -388,30 +373,3 @@ class _Planner:
             uses.append((place, argument))
             targets.append(Target(Value(math.prod(op.out_shape), (), ()), ((value, matrix),)))
         return uses, targets
-
-    def _linear_uses(self, value: int) -> list[tuple[View, tuple[int, int], Affine]] | None:
-        """The uses of a value by later nodes, where all are linear and together have fewer entries than it."""
-        if any(v == value for (place, _), v in self.early.items() if place > self.place):
-            return None
-        found = []
-        for name, view in self.named.items():
-            for place, argument in self._remaining(name) if view.value == value else ():
-                op = self.graph.nodes[place - 1].op if place <= len(self.graph.nodes) else None
-                if not isinstance(op, Affine):
-                    return None
-                found.append((view, (place, argument), op))
-        total = sum(math.prod(op.out_shape) for _, _, op in found)
-        return found if total <= self.state.values[value].entries else None
-
-
-def _image(shape: Shape) -> Value:
-    """A tensor as an image where it has axes behind one sample and its channels, else as a vector."""
-    if len(shape) > 2 and shape[0] == 1 and 0 not in shape:
-        return Value(shape[1], tuple(shape[2:]), (1,) * (len(shape) - 2))
-    return Value(math.prod(shape), (), ())
-
-
-def _same_order(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return torch.equal(one, other)

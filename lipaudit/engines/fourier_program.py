@@ -62,16 +62,27 @@ class Bend:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Gain:
-    """state+ = (state[rest], w), |w| <= factor |state[source]| in l2 over all cells; w has `channels` a cell.
+    """state+ = (state[rest], w), |w of group g| <= factor |state[source] of group g| in l2 over all cells, for every g.
 
-    cells: the lattice from here on, where nothing is kept; None for the same lattice.
+    group, spread: the group of each source and of each channel of w, from 0 on; one group where all are bounded
+    together. cells: the lattice from here on, where nothing is kept; None for the same lattice.
     """
 
     source: torch.Tensor
     rest: torch.Tensor
     factor: float
-    channels: int
+    group: torch.Tensor
+    spread: torch.Tensor
     cells: Shape | None
+
+    @property
+    def groups(self) -> int:
+        return int(self.group.max()) + 1 if len(self.group) else 1
+
+    @property
+    def closed(self) -> bool:
+        """Whether its multiplier is known: the largest eigenvalue."""
+        return not len(self.rest) and self.groups == 1
 
 
 Step = Linear | Bend | Gain
@@ -119,5 +130,5 @@ class Program:
                 case Bend():
                     found.append(len(step.rest) + len(step.source))
                 case Gain():
-                    found.append(len(step.rest) + step.channels)
+                    found.append(len(step.rest) + len(step.spread))
         return found

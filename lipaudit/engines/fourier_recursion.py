@@ -15,7 +15,7 @@ from lipaudit.engines.fourier_program import Bend, Gain, Linear, Program
 from lipaudit.engines.fourier_symbols import folded, half, symbol
 
 Guess = dict[int, torch.Tensor]
-"""Theta by the place of its step: a vector for a slope step, one number for a gain step."""
+"""Theta by the place of its step: a vector for a slope step, a number for each group of a gain step."""
 
 Choice = Callable[[int, torch.Tensor], torch.Tensor]
 """(place of the step, Y_vv at all frequencies [F, n, n]) -> Theta."""
@@ -52,7 +52,6 @@ def recursion(
     program = symbols.program
     y = _identity(len(half(program.cells)), program.channels, bool(program.cells))
     for place, step in enumerate(program.steps):
-        cells = symbols.lattices[place]
         match step:
             case Linear():
 
@@ -72,21 +71,7 @@ def recursion(
                 if seen is not None:
                     seen.append(near)
             case Gain():
-                corner = _block(y, step.source, step.source)
-                theta = choose(place, corner).reshape(-1)[:1]
-                if len(step.rest):
-                    side = _block(y, step.source, step.rest)
-                    factor = _factor(theta.expand(len(step.source)), corner)
-                    root = torch.linalg.solve_triangular(factor, side, upper=False)
-                    rest = _block(y, step.rest, step.rest) + root.mH @ root
-                else:
-                    theta = torch.maximum(theta, torch.linalg.eigvalsh(corner)[:, -1:].amax(0))
-                    rest = y.new_zeros(len(y), 0, 0)
-                cells = symbols.lattices[place + 1]
-                if step.cells is not None:
-                    rest = _identity(len(half(cells)), 0, bool(cells))
-                made = _identity(len(rest), step.channels, bool(cells)) * (theta * step.factor**2)
-                y = _diagonal(rest, made)
+                y = _gained(y, step, symbols.lattices[place + 1], choose, place)
     at = program.output
     return _block(y, at, at)
 
@@ -121,6 +106,23 @@ def bent(y: torch.Tensor, theta: torch.Tensor, step: Bend) -> tuple[torch.Tensor
     block = torch.diag((step.radius**2 - step.centre**2) * theta).to(y.dtype).expand(len(y), -1, -1)
     made = root.mH @ root + _diagonal(_block(y, step.rest, step.rest), block)
     return (made + made.mH) / 2, near
+
+
+def _gained(y: torch.Tensor, step: Gain, cells: tuple[int, ...], choose: Choice, place: int) -> torch.Tensor:
+    """diag(Y_rr + Y_rv G^-1 Y_vr, g^2 Theta)."""
+    corner = _block(y, step.source, step.source)
+    theta = choose(place, corner)
+    if step.closed:
+        theta = torch.linalg.eigvalsh(corner)[:, -1].amax().reshape(1)
+        rest = y.new_zeros(len(y), 0, 0)
+    else:
+        factor = _factor(theta[step.group], corner)
+        root = torch.linalg.solve_triangular(factor, _block(y, step.source, step.rest), upper=False)
+        rest = _block(y, step.rest, step.rest) + root.mH @ root
+    if step.cells is not None:
+        rest = _identity(len(half(cells)), 0, bool(cells))
+    made = torch.diag(theta[step.spread] * step.factor**2).to(rest.dtype)
+    return _diagonal(rest, made.expand(len(rest), -1, -1))
 
 
 def _factor(theta: torch.Tensor, corner: torch.Tensor) -> torch.Tensor:
@@ -204,12 +206,13 @@ def closed(symbols: Symbols, rule: Choice) -> tuple[float, Guess] | None:
 
     def choose(place: int, y: torch.Tensor) -> torch.Tensor:
         step = symbols.program.steps[place]
-        if isinstance(step, Gain) and not len(step.rest):
-            return torch.zeros(1, dtype=torch.float64)  # the largest eigenvalue itself is taken
-        chosen[place] = rule(place, y)
-        if isinstance(step, Gain):
-            chosen[place] = chosen[place].max().reshape(1)
-        return chosen[place]
+        if isinstance(step, Gain) and step.closed:
+            return _NONE
+        theta = rule(place, y)
+        if isinstance(step, Gain):  # one number for each group, its largest
+            theta = torch.zeros(step.groups, dtype=torch.float64).scatter_reduce(0, step.group, theta, "amax")
+        chosen[place] = theta
+        return theta
 
     try:
         with torch.no_grad():

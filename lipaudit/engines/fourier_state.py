@@ -85,17 +85,35 @@ class State:
         zeros = torch.zeros(self.values[source].channels, dtype=torch.float64)
         return self.bend(source, zeros, zeros + 1.0, True, kept)
 
-    def gain(self, sources: list[int], factor: float, made: Value, kept: list[int]) -> int:
-        """A value that is known by its gain alone; sources of one exponent."""
+    def around(self, source: int, channels: int, factor: float, kept: list[int]) -> tuple[int, int]:
+        """(mean, w) of an image that has `channels` means first, then what bounds w: |w_c| <= factor |those of c|.
+
+        source: (1 + n) `channels`, the last n `channels` those of c = 0, 1, .., 0, 1, ..
+        """
+        value, phases = self.values[source], math.prod(self.values[source].q)
+        index = self.indices([source]).reshape(phases, -1)
+        group = torch.arange(phases)[:, None] * channels + torch.arange(index.shape[1] - channels) % channels
+        rest = torch.cat([self.indices(kept), index[:, :channels].flatten()])
+        made = replace(value, channels=channels)
+        spread = torch.arange(phases * channels)
+        self.steps.append(Gain(index[:, channels:].flatten(), rest, factor, group.flatten(), spread, None))
+        mean, around = self.add(made), self.add(replace(made, clean=True))
+        self.order = [*kept, mean, around]
+        return mean, around
+
+    def gain(self, sources: list[int], factor: float, made: Value, kept: list[int], *, apart: bool) -> int:
+        """A value that is known by its gain alone; sources of one exponent. apart: every channel by its own."""
         mantissa, power = math.frexp(factor)
         exponent = self.values[sources[0]].exponent + (power if factor else 0)
         source, rest = self.indices(sources), self.indices(kept)
+        channels = made.channels if apart else 1
+        group, spread = torch.arange(len(source)) % channels, torch.arange(made.width) % channels
         if kept:
             self._needs.append((self.coarse, made.q, made.size))
         else:
             self._settle()
             self._lay(len(self.steps), made)
-        self.steps.append(Gain(source, rest, mantissa, made.width, None))
+        self.steps.append(Gain(source, rest, mantissa, group, spread, None))
         target = self.add(replace(made, exponent=exponent))
         self.order = [*kept, target]
         return target

@@ -13,6 +13,10 @@ from lipaudit.linear.map import Adjoint, Compose, LinearMap, Shape, Sum
 from lipaudit.linear.pointwise import Diagonal
 from lipaudit.linear.selection import NOTHING, Selection
 from lipaudit.numerics.rounding import TINY
+from lipaudit.ops.maxlike import WindowMax
+
+POOLED = 4
+"""Most entries of a pooling's window that are told apart."""
 
 
 @final
@@ -153,6 +157,25 @@ def _pointwise(matrix: torch.Tensor, size: Shape, roundings: int = 0) -> Taps:
 def identity(channels: int, size: Shape) -> Taps:
     """The identity of an image."""
     return _pointwise(torch.eye(channels, dtype=torch.float64), size)
+
+
+def pooling(op: WindowMax) -> Taps | None:
+    """The means of a max pooling's windows, c channels, then what is across the mean, in k - 1 orthonormal directions
+    (Helmert's), c channels each: 0 where a window reaches into padding. None for windows that are no image's."""
+    pool = op.pool
+    if pool is None or len(op.source) < 3 or op.source[0] != 1:
+        return None
+    k, channels = math.prod(pool.kernel), op.source[1]
+    if k > POOLED:
+        return None
+    rows = torch.zeros(k, k, dtype=torch.float64)
+    rows[0] = 1.0 / k
+    for j in range(1, k):
+        length = math.sqrt(j * (j + 1.0))
+        rows[j, :j], rows[j, j] = 1.0 / length, -j / length
+    kernel = torch.einsum("rk,oi->roik", rows, torch.eye(channels, dtype=torch.float64))
+    kernel = kernel.reshape(k * channels, channels, *pool.kernel)
+    return Taps(kernel, pool.stride, pool.dilation, pool.pads, op.source[2:], op.target[2:], roundings=4)
 
 
 def _window(part: Selection) -> Taps | None:

@@ -28,8 +28,17 @@ entries) and the same in all cells (else it mixes frequencies): there is no way 
 uses |S_ii - c_i| <= delta_i alone, so that any S in the range may be meant outside the window, 0 among them where 0 is
 in the range.
 
-Gain step, |w| <= g |v|: the same proof with Theta = theta I and c = 0, and w is uncorrelated with what is kept; with
-nothing kept the infimum is theta = max_w lambda_max(Y_vv^(w)), and a new lattice may be laid.
+Gain step, |w_c| <= g |v_c| for groups c of channels, over all cells: the same proof with C = 0 and Theta one number
+theta_c on all of group c, as theta_c |q_c|^2 + theta_c^-1 |v_c|^2 >= 2 |q_c| |v_c|; so
+
+    J+ J+' <= diag(Y_rr + Y_rv G^-1 Y_vr, g^2 Theta),
+
+w being uncorrelated with what is kept. With nothing kept a new lattice may be laid, and for one group the infimum is
+theta = max_w lambda_max(Y_vv^(w)).
+
+Max pooling is one behind a linear step: w = p'v for some p >= 0 with sum 1, over the k entries v of a window (those in
+the padding 0, p being 0 there), is mean(v) + (p - 1/k)'v, where |p - 1/k|^2 <= 1 - 1/k and only v's part across the
+mean counts: |w - mean(v)| <= sqrt(1 - 1/k) |v - mean(v)|. Outside the window p = 1/k may be meant.
 
 G^-1 is never trusted. G is rounded down on its diagonal, which only raises G^-1. For *any* T, |T G T^* - I|_F <= e < 1
 gives G > 0 and G^-1 <= T^*T / (1 - e); Cholesky only guesses T. T B is computed as X with column errors off_j:
@@ -62,10 +71,10 @@ from lipaudit.engines.fourier_symbols import aliases, folded, half, symbol
 from lipaudit.linear.map import Shape
 from lipaudit.linear.norms.dense_l2 import stacked_l2
 from lipaudit.linear.norms.sums import unscaled
-from lipaudit.numerics.rounding import U, add_up, gamma, mul_up, sqrt_up, tensor_up, up
+from lipaudit.numerics.rounding import U, add_up, gamma, mul_up, sqrt_up, tensor_up
 
 Multipliers = Mapping[int, torch.Tensor]
-"""Theta for each slope step (a vector) and gain step (one number), by the step's place; guesses of any origin."""
+"""Theta for each slope step and (a number a group) gain step, by the step's place; guesses of any origin."""
 
 
 def verified(program: Program, multipliers: Multipliers) -> float:
@@ -159,17 +168,16 @@ def _bend(y: torch.Tensor, step: Bend, theta: torch.Tensor) -> torch.Tensor:
 
 
 def _gain(y: torch.Tensor, step: Gain, cells: Shape, multipliers: Multipliers, place: int) -> torch.Tensor:
-    none = torch.empty(0, dtype=torch.float64)
-    if len(step.rest):
-        theta = float(_positive(multipliers, place, 1)[0])
-        ones = torch.full((len(step.source),), theta, dtype=torch.float64)
-        above = eliminated(y, step.source, ones, step.rest, none, none, none)
+    none, above = torch.empty(0, dtype=torch.float64), _identity(cells, 0)
+    if step.closed:
+        theta = torch.tensor([stacked_l2(y[:, step.source][:, :, step.source]).value], dtype=torch.float64)
     else:
-        theta = stacked_l2(y[:, step.source][:, :, step.source]).value
-        above = _identity(cells, 0)
-    result = _identity(cells, len(step.rest) + step.channels)
+        theta = _positive(multipliers, place, step.groups)
+        kept = eliminated(y, step.source, theta[step.group], step.rest, none, none, none)
+        above = kept if step.cells is None else above
     k = len(step.rest)
+    result = torch.zeros(len(above), k + len(step.spread), k + len(step.spread), dtype=above.dtype)
     result[:, :k, :k] = above
-    value = up(mul_up(step.factor, step.factor, theta)) + FLOOR
-    result.diagonal(dim1=1, dim2=2)[:, k:] = value
+    square = mul_up(step.factor, step.factor)
+    result.diagonal(dim1=1, dim2=2)[:, k:] = tensor_up(tensor_up(square * theta[step.spread]) + FLOOR)
     return result

@@ -15,7 +15,7 @@ from lipaudit.linear.pointwise import Diagonal
 from lipaudit.linear.selection import NOTHING, Selection
 from lipaudit.ops import activations, functions
 from lipaudit.ops.affine import Affine
-from lipaudit.ops.maxlike import WindowMax
+from lipaudit.ops.maxlike import Pool, WindowMax
 from lipaudit.ops.scalar import Scalar
 from tests.cases.graphs import Sketch, windows_of
 
@@ -175,7 +175,8 @@ def pooled(seed: int) -> Graph:
     stride = tuple(s.some(1, 2) for _ in range(axes))
     if s.chance(0.5):
         windows = windows_of(shape, kernel, stride, (1,) * axes)
-        x = s.add(WindowMax(windows.reshape(-1, windows.shape[-1]), shape, tuple(windows.shape[:-1])), x)
+        pool = Pool(kernel, stride, (0,) * axes, (1,) * axes, False) if s.chance(0.8) else None
+        x = s.add(WindowMax(windows.reshape(-1, windows.shape[-1]), shape, tuple(windows.shape[:-1]), pool=pool), x)
     else:
         ones = torch.ones(2, 1, *kernel, dtype=torch.float64)
         sums = Conv(ones, shape, stride, (1,) * axes, ((0, 0),) * axes, 2)
