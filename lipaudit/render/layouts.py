@@ -14,8 +14,8 @@ PERCENT = 5
 """The columns of " 100%" behind a bar."""
 
 _LONGEST = 2000
-_NARROWEST = 12
-_FIRST = 8
+_NARROWEST = 9
+_FIRST = 12
 """How much longer the first column's names may stay: they say which row it is."""
 
 _SHORT_BAR = 8
@@ -61,10 +61,23 @@ def fit(table: Table, width: int, bar: int) -> Layout:
 
 
 def _shortened(names: list[str], width: int) -> list[str]:
-    """Each name in so many columns. Those that would look the same are told apart by a digest."""
+    """Each name in so many columns: its end, where that says which it is; else without its middle.
+
+    Those that would look the same even so are told apart by a digest.
+    """
+    ends = [_end(name, width) for name in names]
+    if len(set(ends)) == len(set(names)):
+        return ends
     short = [_elided(name, width) for name in names]
     meant = {text: {name for name, other in zip(names, short, strict=True) if other == text} for text in short}
     return [text if len(meant[text]) == 1 else safe(name, width) for name, text in zip(names, short, strict=True)]
+
+
+def _end(name: str, width: int) -> str:
+    """The end of a path, whose last parts tell most; without the middle what is none."""
+    if cells(name) <= width or "/" not in name:
+        return _elided(name, width)
+    return f"…{name[1 - width :]}"
 
 
 def _elided(name: str, width: int) -> str:

@@ -100,6 +100,8 @@ def _layers(report: AuditReport, verbose: bool) -> Table:
         name = (Cell(node, "name"), Cell(layer.op, "name"), Cell(layer.weight, "name"))
         rows.append((*name, *norms, gain, _CERTIFIED if layer.gain.finite else _UNBOUNDED, bar))
     columns = ("node", "op", "weight", *(["norms"] if mixed else []), "gain <=", "kind", "share of log-product")
+    if all(share is None for share in shares):  # beside an infinite gain nothing has a share
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     return Table(f"Per-layer gains ({words.norms(report.problem)})", columns, tuple(rows), frozenset({3 + mixed}))
 
 

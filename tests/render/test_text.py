@@ -141,6 +141,18 @@ def test_names_that_would_look_alike_are_told_apart() -> None:
     assert lines[start + 2].split()[0] != lines[start + 3].split()[0]
 
 
+def test_a_long_path_keeps_its_end_and_an_infinite_gain_leaves_the_room_of_the_bars() -> None:
+    names = [f"/encoder/layers.{n}/attention/MatMul" for n in range(3)]
+    layers = tuple(Layer(name, "MatMul+Add+Normalise+Div", (), "128->128 . 128->2048", up(3.0)) for name in names)
+    narrow = TextReporter(80).render(replace(BOUND, layers=layers))
+    assert all(f"{n}/attention/MatMul " in narrow for n in range(3))
+    infinite = (*layers, Layer("/encoder/Exp", "Exp", (), "", up(float("inf"))))
+    wide = TextReporter(80).render(replace(BOUND, layers=infinite))
+    assert "share" not in wide
+    assert "inf  no bound" in wide
+    assert all(f"ayers.{n}/attention/MatMul " in wide for n in range(3))
+
+
 def test_only_gains_above_one_share_and_an_infinite_one_leaves_no_shares() -> None:
     layers = (*BOUND.layers, Layer("/5/Exp", "Exp", (), "", up(float("inf"))))
     shown = TextReporter().render(replace(BOUND, layers=layers))

@@ -59,7 +59,7 @@ def gains(report: AuditReport, table: Table, most: int) -> Gains:
     below, above = max(0.0, -min(known, default=0.0)), max(0.0, max(known, default=0.0))
     span = (below + above) or 1.0
     rows = {index: _row(table, index, log, below, span) for index, log in zip(chosen, logs, strict=True)}
-    last = len(table.columns) - 1
+    last = _columns(table)
     return Gains(
         table.title,
         table.columns[:last],
@@ -88,10 +88,15 @@ def _weight(layer: Layer) -> float:
     return math.inf if log is None else abs(log)
 
 
+def _columns(table: Table) -> int:
+    """How many columns there are beside the share, which has none where a gain is infinite."""
+    return len(table.columns) - table.columns[-1].startswith("share")
+
+
 def _row(table: Table, index: int, log: float | None, below: float, span: float) -> Row:
-    cells = table.rows[index]
-    share = cells[-1].text
+    last = _columns(table)
+    cells, share = table.rows[index][:last], "".join(cell.text for cell in table.rows[index][last:])
     if log is None:
-        return Row(cells[:-1], share, None)
+        return Row(cells, share, None)
     left = below + min(log, 0.0)
-    return Row(cells[:-1], share, Bar(100.0 * left / span, 100.0 * abs(log) / span, log > 0.0))
+    return Row(cells, share, Bar(100.0 * left / span, 100.0 * abs(log) / span, log > 0.0))
