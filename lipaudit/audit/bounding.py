@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from lipaudit.audit.modulus import bound_modulus
 from lipaudit.audit.settings import DEFAULTS, Progress, Settings
 from lipaudit.audit.subject import (
     Subject,
@@ -67,6 +68,8 @@ def bound(
     engines: further engines to run, whose soundness their author vouches for; named in the report.
     """
     target = subject(model, settings)
+    if settings.modulus:
+        return bound_modulus(target, progress)
     problem = Problem.over(target.simplified, settings.norm, target.region, settings.budget, settings.limits)
     chosen = (*engines_for(settings.norm, settings.methods), *engines)
     outcomes = []

@@ -71,6 +71,10 @@ def certify(
         settings.one_norm("the radius of a classification is in the inputs' norm alone, so give that one")
     target = subject(model, settings)
     points = as_points(inputs, target, source)
+    if settings.modulus:
+        from lipaudit.audit.jumping import certify_modulus
+
+        return certify_modulus(target, points, labels, source, labels_source, radii, tolerance)
     started = time.monotonic()
     if progress is not None:
         progress("constants", 0, 2)
@@ -88,7 +92,7 @@ def certify(
     said = list(assumptions(target))
     if (strays := outside(points, target)) > 0:
         said.append(f"{strays} of the inputs lie outside the declared domain: no radius is claimed for them")
-        result = _without_strays(result, points, target)
+        result = without_strays(result, points, target)
     if attack > 0.0 and tolerance is None:
         result, method, broken = _bracketed(target, points, result, method, attack, progress)
         findings += broken
@@ -126,7 +130,8 @@ def _bracketed(
     return nothing, replace(method, bound=None, reason=reason), [Finding("LIP901", method.name, f"{said}{more}")]
 
 
-def _without_strays(result: Radii, points: torch.Tensor, target: Subject) -> Radii:
+def without_strays(result: Radii, points: torch.Tensor, target: Subject) -> Radii:
+    """The radii, 0 for inputs outside the region."""
     assert target.region is not None
     inside = ((points >= target.region.lower) & (points <= target.region.upper)).reshape(len(points), -1).all(1)
     values = np.where(inside.numpy(), result.values, 0.0)
@@ -144,13 +149,18 @@ def _classification(
         raise UsageError(
             "the model has one output, so no class can win over another: give --tolerance for a regression"
         )
-    wanted = torch.as_tensor(as_labels(numbers(np.asarray(labels), labels_source), len(points), count, labels_source))
+    wanted = labels_of(labels, len(points), count, labels_source)
     problem = Problem.over(logits, target.settings.norm, target.region, target.settings.budget, target.settings.limits)
     pairs, method = _pairs(problem)
     radii, correct = classification_radii(without_softmax(target.graph), pairs, points, wanted)
     off = pairs[~torch.eye(count, dtype=torch.bool)]
     spread = (float(off.min()), float(off.max()))
     return Radii(source, radii.numpy(), correct.numpy(), spread, LABEL, labels=wanted.numpy()), method
+
+
+def labels_of(labels: np.ndarray, count: int, classes: int, source: str) -> torch.Tensor:
+    """The labels as int64 [count]. Raises InvalidInput where they are none."""
+    return torch.as_tensor(as_labels(numbers(np.asarray(labels), source), count, classes, source))
 
 
 def _pairs(problem: Problem) -> tuple[torch.Tensor, Method]:

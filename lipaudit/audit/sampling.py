@@ -23,6 +23,7 @@ from lipaudit.audit.subject import (
     run_facts,
     subject,
 )
+from lipaudit.errors import UsageError
 from lipaudit.graph.device import moved
 from lipaudit.graph.graph import Graph
 from lipaudit.loading import ModelLike
@@ -61,6 +62,8 @@ def local(
         )
     if radius is not None:
         settings.one_norm("a bound over a ball is known in one norm on both sides; leave --radius out")
+    if settings.modulus:
+        raise UsageError("a model that jumps has an affine modulus (bound, certify); its Jacobian says nothing")
     target = subject(model, settings)
     picked = drawn(len(inputs), limit, settings.seed)
     points = as_points(inputs if picked is None else np.asarray(inputs)[picked], target, source)

@@ -73,6 +73,7 @@ class Settings:
     computes Jacobian norms ('cpu', 'cuda'); whatever is certified is computed on the CPU.
     shapes, output, inputs, fixed: which function of the file is audited: the shapes of open axes, the output, the
     inputs that vary (jointly; (): all that have no value in `fixed`), and the values of others by name.
+    modulus: whether ops that jump are read, for an affine modulus instead of a Lipschitz constant (bound and certify).
     example: what a torch module is called with to be exported, a tensor or a tuple of them; of no use for files.
     """
 
@@ -89,6 +90,7 @@ class Settings:
     output: str | None = None
     inputs: tuple[str, ...] = ()
     fixed: Mapping[str, Fixed] = field(default_factory=dict)
+    modulus: bool = False
     example: object = None
 
     @property

@@ -60,6 +60,7 @@ def subject(model: ModelLike, settings: Settings) -> Subject:
         box=probe,
         varying=settings.inputs,
         held={name: Held(fixed.value, fixed.source) for name, fixed in settings.fixed.items()},
+        jumps=settings.modulus,
     )
     graph = _with_preprocess(loaded, settings.preprocess)
     region = None if settings.domain is None else _region(settings.domain, graph.input_shape)

@@ -8,7 +8,7 @@ import typer
 
 from lipaudit.cli.auditing import audited
 from lipaudit.cli.config import resolve, sources
-from lipaudit.cli.options import Audit, Effort, InputsOption, Machine, ModelArgument, Output, expanded
+from lipaudit.cli.options import Audit, Effort, InputsOption, Machine, ModelArgument, ModulusOption, Output, expanded
 from lipaudit.cli.output import publish, targets
 from lipaudit.cli.progress import progress
 from lipaudit.cli.settings import build
@@ -25,16 +25,18 @@ def bound(
     method: Annotated[
         str | None, typer.Option("--method", metavar="NAME,...", help="Upper bounds to compute (default: auto).")
     ] = None,
+    modulus: ModulusOption = False,
 ) -> int:
     """Bound the global Lipschitz constant from both sides.
 
     Per-layer gains, certified upper bounds, and a lower bound that is attained at a witness (written by -o npz:PATH).
-    With --inputs the search for it begins there too.
+    With --inputs the search for it begins there too. A model that jumps has no constant; --modulus bounds it all the
+    same, by a slope and a jump.
     """
     path, policy = resolve(model, machine, output)
     spec = inputs or policy.inputs
     wanted = targets(output, sources(policy, audit, machine, *([spec] if spec else [])), data=("npz",))
-    settings = build(audit, machine, policy, method=method, effort=effort)
+    settings = build(audit, machine, policy, method=method, effort=effort, modulus=modulus)
 
     from lipaudit import audit as rooms
     from lipaudit.loading.arrays import read_array

@@ -12,7 +12,7 @@ from lipaudit.cli.auditing import audited
 from lipaudit.cli.config import resolve, sources
 from lipaudit.cli.counterexamples import check_worst, save_worst
 from lipaudit.cli.counterexamples import effort as attack_seconds
-from lipaudit.cli.options import Audit, Effort, InputsOption, Machine, ModelArgument, Output, expanded
+from lipaudit.cli.options import Audit, Effort, InputsOption, Machine, ModelArgument, ModulusOption, Output, expanded
 from lipaudit.cli.output import DATA, publish, targets
 from lipaudit.cli.progress import progress
 from lipaudit.cli.settings import build
@@ -51,6 +51,7 @@ def certify(
     worst: Annotated[
         Path | None, typer.Option("--save-worst", metavar="FILE", help="Keep the counterexamples in an .npz file.")
     ] = None,
+    modulus: ModulusOption = False,
 ) -> int:
     """Certify radii within which no prediction changes.
 
@@ -67,7 +68,7 @@ def certify(
     wanted = targets(output, sources(policy, audit, machine, spec, answers), data=DATA)
     seconds = attack_seconds(attack, slack)
     check_worst(worst, seconds, [*sources(policy, audit, machine, spec, answers), *(t.path for t in wanted)])
-    settings = build(audit, machine, policy, effort=effort)
+    settings = build(audit, machine, policy, effort=effort, modulus=modulus)
 
     from lipaudit import audit as rooms
     from lipaudit.loading.arrays import read_array

@@ -20,6 +20,10 @@ ModelArgument = Annotated[
 InputsOption = Annotated[
     str | None, typer.Option("--inputs", metavar="FILE", help="Inputs [N, ...]: x.npy, or val.npz:x with its key.")
 ]
+ModulusOption = Annotated[
+    bool,
+    typer.Option("--modulus", help="Read ops that jump too: |f(x) - f(y)| <= slope |x - y| + jump."),
+]
 LimitOption = Annotated[
     int | None,
     typer.Option("--limit", metavar="N", min=1, help="Only N of the samples, drawn by --seed (the report says so)."),

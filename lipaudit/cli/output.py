@@ -111,6 +111,8 @@ def exit_code(report: AuditReport) -> int:
         return {"pass": 0, "fail": 1}.get(report.verdict or "", 3)
     if any(finding.severity == "error" for finding in report.findings):
         return 3
+    if report.modulus is not None:
+        return 0 if report.modulus.slope.finite and report.modulus.jump.finite else 3
     bound = None if report.upper is None else report.upper.bound
     if report.command in ("bound", "certify") and (bound is None or not bound.finite):
         return 3

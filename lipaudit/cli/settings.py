@@ -23,6 +23,7 @@ def build(
     *,
     method: str | None = None,
     effort: Effort = Effort(),
+    modulus: bool = False,
 ) -> Settings:
     """How to audit the model of the policy. Raises UsageError and InvalidInput."""
     # What is cheap to get wrong is looked at before torch is imported.
@@ -56,6 +57,7 @@ def build(
         output=audit.output or policy.output,
         inputs=tuple(audit.input or policy.varying),
         fixed={name: _fixed(name, value) for name, value in fixed.items()},
+        modulus=modulus,
     )
 
 

@@ -11,6 +11,7 @@ from lipaudit.linear.map import LinearMap
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.bilinear import Divide, MatMulData, Multiply
 from lipaudit.ops.elementwise import Elementwise
+from lipaudit.ops.jumping import Choose, Look, Pick, Step, Winner, Zero
 from lipaudit.ops.lengths import WindowLogSumExp, WindowNorm
 from lipaudit.ops.maxlike import PointwiseMax, SortPair, WindowMax
 from lipaudit.ops.op import Op
@@ -51,9 +52,32 @@ def _mapped(part: LinearMap, mark: torch.Tensor) -> torch.Tensor:
     return part.majorant().apply(mark.double() * 2.0**500) != 0
 
 
-@touched.register
-def _(_op: Elementwise, *marks: torch.Tensor) -> torch.Tensor:
+@touched.register(Elementwise)
+@touched.register(Step)
+@touched.register(Zero)
+def _(_op: Op, *marks: torch.Tensor) -> torch.Tensor:
     return marks[0]
+
+
+@touched.register
+def _(_op: Choose, *marks: torch.Tensor) -> torch.Tensor:
+    return marks[0] | marks[1] | marks[2]
+
+
+@touched.register
+def _(_op: Winner, *marks: torch.Tensor) -> torch.Tensor:
+    return marks[0].any(-1)
+
+
+@touched.register
+def _(op: Look, *marks: torch.Tensor) -> torch.Tensor:
+    rest = len(op.out_shape) - len(op.shape)
+    return marks[0].reshape(*marks[0].shape, *[1] * rest).expand(-1, *op.out_shape)
+
+
+@touched.register
+def _(_op: Pick, *marks: torch.Tensor) -> torch.Tensor:
+    return marks[0].any(-1, keepdim=True) | marks[1]
 
 
 @touched.register(Multiply)

@@ -15,6 +15,7 @@ from lipaudit.errors import Discontinuous, InvalidInput, LipauditError, Unsuppor
 from lipaudit.graph.graph import Node
 from lipaudit.loading.conformity import conform, conform_types
 from lipaudit.loading.constants import constant, evaluate, non_finite
+from lipaudit.loading.kinds import Kind, as_numbers, kinds_of, stored_type, with_output_type
 from lipaudit.loading.masks import Mask, carried, is_mask, unmasked
 from lipaudit.loading.model import Refusal
 from lipaudit.loading.scopes import REFUSED, Names, Refused, Scope, all_graphs
@@ -22,7 +23,7 @@ from lipaudit.loading.unrolling import Control, Run
 from lipaudit.ops.control import CONTROL
 from lipaudit.ops.discontinuous import reason as jump
 from lipaudit.ops.op import Op
-from lipaudit.ops.registry import Constant, Data, RawNode, Value, parse, room
+from lipaudit.ops.registry import Constant, Data, RawNode, Value, jump_registry, parse, room
 
 MAX_NODES = 50_000
 MAX_STEPS = 100_000
@@ -37,8 +38,11 @@ class Builder:
     opened: inputs with axes other than the first that the file leaves open, and which these are.
     """
 
-    def __init__(self, proto: onnx.GraphProto, opset: int, path: Path, names: dict[int, Names] | None = None) -> None:
-        self.proto, self.opset, self.path = proto, opset, path
+    def __init__(
+        self, proto: onnx.GraphProto, opset: int, path: Path, names: dict[int, Names] | None = None, jumps: bool = False
+    ) -> None:
+        self.proto, self.opset, self.path, self.jumps = proto, opset, path, jumps
+        self._kinds: dict[int, Kind] = {}
         self.nodes: list[Node] = []
         self.refusals: list[Refusal] = []
         self.input_refusals: list[Refusal] = []
@@ -56,7 +60,7 @@ class Builder:
 
     def again(self) -> Builder:
         """A builder of the same graph with nothing bound, which shares the constants that were read."""
-        return Builder(self.proto, self.opset, self.path, self._names)
+        return Builder(self.proto, self.opset, self.path, self._names, self.jumps)
 
     def bind(self, name: str, value: Value) -> None:
         self._scope.values[name] = value
@@ -194,16 +198,24 @@ class Builder:
             return [self._cast_like(args[0], args[1])]
         if all(arg is None or isinstance(arg, Constant) for arg in args):
             return self._fold(proto, name, [a if isinstance(a, Constant) else None for a in args])
-        if (why := jump(proto.op_type)) is not None:
+        if (why := jump(proto.op_type)) is not None and not (self.jumps and proto.op_type in jump_registry()):
             raise Discontinuous(why)
-        conform_types(args, schema)
-        hidden = unmasked(proto.op_type, args)
-        given = args if hidden is None else hidden[0]
+        numbers = as_numbers(proto.op_type, args, self._kinds, schema)
+        conform_types(numbers, schema)
+        hidden = unmasked(proto.op_type, numbers)
+        given = numbers if hidden is None else hidden[0]
         for arg, label in zip(given, proto.input, strict=True):
             if isinstance(arg, Constant):
                 self._check_finite(arg, label)
         raw = self._raw(proto, name, given, scope, int(schema.since_version))
-        results = parse(raw, {a.name: _attribute(a) for a in proto.attribute})
+        attributes = {a.name: _attribute(a) for a in proto.attribute}
+        if self.jumps and len(proto.input) > 2:
+            zero = stored_type(proto.input[2], scope.names.stored, scope.names.producer)
+            attributes = with_output_type(proto.op_type, attributes, zero, bool(proto.input[2]))
+        results = parse(raw, attributes, jumps=self.jumps)
+        for place, result in enumerate(results if self.jumps else ()):
+            if (kind := kinds_of(proto, schema, args, self._kinds, place)) != "real":
+                self._kinds[result.number] = kind
         if hidden is not None:
             self._masks[results[0].number] = Mask(hidden[1], self._mask_refusal(args, proto, scope))
         return results

@@ -40,12 +40,14 @@ def load_model(
     box: Box | None = None,
     varying: Sequence[str] = (),
     held: Mapping[str, Held] | None = None,
+    jumps: bool = False,
 ) -> Loaded:
     """The model as a graph, checked against onnxruntime at a few points (inside the box where one is given).
 
     shapes: the shape to audit of a named input, where the file leaves it open; symbolic axes are 1 otherwise.
     path: a file, or one in memory. output: the output to audit; all of them, as one vector, otherwise.
     varying: the inputs to audit, jointly; all that are not held, otherwise. held: the values of others.
+    jumps: whether ops that are not continuous are read; such a graph has an affine modulus and no constant.
     Raises InvalidInput (no ONNX file, non-finite weights), UsageError (unknown names), RefusedModel (everything
     that cannot be audited, each with its node).
     """
@@ -53,8 +55,8 @@ def load_model(
     content = path.content if isinstance(path, Content) else read_bytes(file)
     with suppress(OSError):  # whoever asks it for an answer is told
         RUNTIME.start()  # so that it is ready by the time the graph is
-    read = read_graph(content, file, shapes=shapes, output=output, varying=varying, held=held)
-    return check_parity(read, box)
+    read = read_graph(content, file, shapes=shapes, output=output, varying=varying, held=held, jumps=jumps)
+    return check_parity(read, box, jumps=jumps)
 
 
 def read_graph(
@@ -65,19 +67,22 @@ def read_graph(
     output: str | None = None,
     varying: Sequence[str] = (),
     held: Mapping[str, Held] | None = None,
+    jumps: bool = False,
 ) -> Loaded:
     """What load_model gives, for a file's bytes, before it is checked against onnxruntime."""
     model = parse_model(content, file)
     known = ModelFacts(str(file), sha256(content), _default_opset(model), (), (), None)
     try:
-        return _read(model, content, file, Choice(shapes or {}, tuple(varying), held), output)
+        return _read(model, content, file, Choice(shapes or {}, tuple(varying), held), output, jumps)
     except RefusedModel as refused:
         raise RefusedModel(refused.path, refused.refusals, refused.facts or known) from None
 
 
-def _read(model: onnx.ModelProto, content: bytes, file: Path, choice: Choice, output: str | None) -> Loaded:
+def _read(
+    model: onnx.ModelProto, content: bytes, file: Path, choice: Choice, output: str | None, jumps: bool
+) -> Loaded:
     opset = _opset(model, str(file))
-    builder = Builder(model.graph, opset, file)
+    builder = Builder(model.graph, opset, file, jumps=jumps)
     wanted = _outputs(model.graph, output)
     graph, inputs, outputs, arrays = _function(builder, choice, wanted)
     varying = tuple(facts for facts in inputs if facts.held is None)

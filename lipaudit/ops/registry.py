@@ -76,6 +76,7 @@ class RawNode:
 
     outputs: how many the node names; needed: up to which one (counted from 1) something uses them.
     masks: of values, by number, that a constant makes -inf in places: where they are not.
+    kinds: of values, by number, that are whole numbers ('int') or truth values ('bool').
     """
 
     op: str
@@ -86,6 +87,7 @@ class RawNode:
     needed: int
     emit: Emitter
     masks: Mapping[int, torch.Tensor] = field(default_factory=dict)
+    kinds: Mapping[int, str] = field(default_factory=dict)
 
     def arg(self, place: int) -> Value | None:
         """The argument at that place, None where it was left out."""
@@ -95,7 +97,10 @@ class RawNode:
         """The argument at that place, which must depend on the input."""
         value = self.arg(place)
         if not isinstance(value, Data):
-            raise Unsupported(f"argument {place + 1} has to depend on the input here")
+            said = f"argument {place + 1} {'is left out' if value is None else 'is constant'}"
+            varying = [at + 1 for at, arg in enumerate(self.args) if isinstance(arg, Data)]
+            where = f", while argument {varying[0]} depends on the input" if varying else ""
+            raise Unsupported(f"{said}{where}, for which there is no rule")
         return value
 
     def constant(self, place: int, what: str) -> torch.Tensor:
@@ -155,15 +160,20 @@ class Entry:
 
 
 _REGISTRY: dict[str, Entry] = {}
+_JUMPS: dict[str, Entry] = {}
 
 
-def onnx_op(name: str, *, versions: tuple[int, ...]) -> Callable[[Parser], Parser]:
-    """Registers the decorated parser for an op of the default ONNX domain, in the listed revisions only."""
+def onnx_op(name: str, *, versions: tuple[int, ...], jumps: bool = False) -> Callable[[Parser], Parser]:
+    """Registers the decorated parser for an op of the default ONNX domain, in the listed revisions only.
+
+    jumps: the rule is for an op (or for arguments of it) that is not continuous, and asked only for an affine modulus.
+    """
 
     def register(parser: Parser) -> Parser:
-        if name in _REGISTRY:
+        entries = _JUMPS if jumps else _REGISTRY
+        if name in entries:
             raise ValueError(f"{name} is registered twice")
-        _REGISTRY[name] = Entry(name, versions, parser)
+        entries[name] = Entry(name, versions, parser)
         return parser
 
     return register
@@ -178,9 +188,19 @@ def registry() -> Mapping[str, Entry]:
     return dict(sorted(_REGISTRY.items()))
 
 
-def parse(node: RawNode, attributes: Mapping[str, Any]) -> tuple[Data, ...]:
-    """The node's outputs as graph values. Raises Unsupported with the reason, for anything not listed."""
-    entry = registry().get(node.op)
+@cache
+def jump_registry() -> Mapping[str, Entry]:
+    """Every rule that is asked for an affine modulus before the ordinary one, by name of the op."""
+    registry()
+    return dict(sorted(_JUMPS.items()))
+
+
+def parse(node: RawNode, attributes: Mapping[str, Any], *, jumps: bool = False) -> tuple[Data, ...]:
+    """The node's outputs as graph values. Raises Unsupported with the reason, for anything not listed.
+
+    jumps: whether ops that are not continuous have their rules too.
+    """
+    entry = (jump_registry().get(node.op) if jumps else None) or registry().get(node.op)
     if entry is None:
         raise Unsupported("there is no rule for this op")
     if node.version not in entry.versions:

@@ -11,7 +11,7 @@ from types import FunctionType
 from lipaudit.ops.control import CONTROL, UNROLLED
 from lipaudit.ops.discontinuous import DISCONTINUOUS
 from lipaudit.ops.op import Op
-from lipaudit.ops.registry import Entry, registry
+from lipaudit.ops.registry import Entry, jump_registry, registry
 
 _HEAD = """# The ops that are known
 
@@ -29,10 +29,22 @@ in all of l1, l2 and linf unless it says otherwise; "needs a domain" means that 
 _JUMPS = """
 ## Ops that are refused because they jump
 
-They have no finite Lipschitz constant wherever their input varies. Of constants they are computed at load time.
+They have no finite Lipschitz constant wherever their input varies. Of constants they are computed at load time. With
+`--modulus` those of the next table are read.
 
 | op | reason |
 |---|---|
+"""
+
+_MODULI = """
+## Ops that are read with --modulus
+
+For |f(x) - f(y)| <= slope |x - y| + jump. *Modulus* is (slope, jump); where it speaks of an entry, the jumps of all
+entries that may jump over the domain are combined in the norm. An op of the first table is here for the arguments that
+it is refused with there.
+
+| op | revisions | built from | modulus | source |
+|---|---|---|---|---|
 """
 
 _CONTROL = """
@@ -50,9 +62,23 @@ _MADE_BY_METHODS = {"affine", "pick", "reshape", "broadcast"}
 def table() -> str:
     """The whole page."""
     rows = [_row(entry) for entry in registry().values()]
+    moduli = [_row(entry) for entry in jump_registry().values()]
     jumps = [f"| {op} | {why} |" for op, why in sorted(DISCONTINUOUS.items())]
     control = [f"| {op} | {', '.join(map(str, CONTROL[op]))} | {said} |" for op, said in UNROLLED.items()]
-    return _HEAD + "\n".join(rows) + "\n" + _CONTROL + "\n".join(control) + "\n" + _JUMPS + "\n".join(jumps) + "\n"
+    return (
+        _HEAD
+        + "\n".join(rows)
+        + "\n"
+        + _CONTROL
+        + "\n".join(control)
+        + "\n"
+        + _JUMPS
+        + "\n".join(jumps)
+        + "\n"
+        + _MODULI
+        + "\n".join(moduli)
+        + "\n"
+    )
 
 
 def _row(entry: Entry) -> str:

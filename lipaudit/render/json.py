@@ -10,6 +10,7 @@ from lipaudit.render.wire import (
     Json,
     bound_json,
     model_json,
+    modulus_json,
     number,
     problem_json,
     radii_json,
@@ -54,6 +55,8 @@ def document(report: AuditReport) -> Json:
         content["upper"] = {**bound_json(report.upper.bound), "method": report.upper.name}
     if report.lower is not None:
         content["lower"] = {**bound_json(report.lower.bound), "method": report.lower.name}
+    if report.modulus is not None:
+        content["modulus"] = modulus_json(report.modulus)
     if report.samples is not None:
         content["samples"] = samples_json(report.samples)
     if report.regions is not None:

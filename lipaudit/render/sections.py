@@ -11,7 +11,7 @@ import numpy as np
 from lipaudit.render import numbers, words
 from lipaudit.render.safe import safe
 from lipaudit.report.baseline import Comparison
-from lipaudit.report.report import Attack, AuditReport, Layer, Method, Radii, Regions
+from lipaudit.report.report import AffineModulus, Attack, AuditReport, Layer, Method, Radii, Regions
 from lipaudit.report.rule import RuleResult
 
 Style = Literal["plain", "name", "good", "bad", "warn", "dim", "strong"]
@@ -38,7 +38,7 @@ class Table:
     right: frozenset[int] = frozenset()
 
 
-TABLES = ("facts", "layers", "proofs", "bounds", "samples", "regions", "radii", "baseline", "rules")
+TABLES = ("facts", "layers", "proofs", "bounds", "modulus", "samples", "regions", "radii", "baseline", "rules")
 """The names of the tables that a report may have, in reading order."""
 
 
@@ -56,6 +56,8 @@ def named_tables(report: AuditReport, verbose: bool) -> dict[str, Table]:
             found["proofs"] = proofs(report)
     if report.methods or report.upper is not None or report.lower is not None:
         found["bounds"] = _bounds(report)
+    if report.modulus is not None:
+        found["modulus"] = _modulus(report, report.modulus)
     if report.samples is not None:
         found["samples"] = _samples(report)
     if report.regions is not None:
@@ -159,6 +161,19 @@ def _method_row(method: Method, best: bool, digits: int) -> tuple[Cell, ...]:
 
 def _time(seconds: float) -> Cell:
     return Cell(numbers.seconds(seconds), "dim")
+
+
+def _modulus(report: AuditReport, modulus: AffineModulus) -> Table:
+    """The two parts, and every node that jumps with the jump of its own output."""
+    rows = [
+        (Cell(name), Cell(""), Cell(numbers.upper(part.value), "strong" if part.finite else "warn"), _CERTIFIED)
+        for name, part in (("slope", modulus.slope), ("jump", modulus.jump))
+    ]
+    for node in modulus.nodes:
+        height = Cell(numbers.upper(node.height.value, 5), "plain" if node.height.finite else "warn")
+        rows.append((Cell(node.node, "name"), Cell(node.op, "name"), height, _CERTIFIED))
+    title = f"Affine modulus ({words.norms(report.problem)}), and the jumps of single nodes in their own output"
+    return Table(title, ("of", "op", "at most", "kind"), tuple(rows), frozenset({2}))
 
 
 def _samples(report: AuditReport) -> Table:

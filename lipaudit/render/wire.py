@@ -8,7 +8,7 @@ import numpy as np
 
 from lipaudit.numerics.bound import LowerBound, UpperBound
 from lipaudit.render.words import quantiles
-from lipaudit.report.report import Attack, Model, Problem, Radii, Regions, Samples, Tensor
+from lipaudit.report.report import AffineModulus, Attack, Model, Problem, Radii, Regions, Samples, Tensor
 
 Json = dict[str, object]
 
@@ -78,6 +78,16 @@ def problem_json(problem: Problem) -> Json:
         },
         "units": problem.units,
         "function": problem.function,
+    }
+
+
+def modulus_json(modulus: AffineModulus) -> Json:
+    """|f(x) - f(y)| <= slope |x - y| + jump, and the nodes that jump."""
+    return {
+        "slope": bound_json(modulus.slope),
+        "jump": bound_json(modulus.jump),
+        "nodes": [{"node": n.node, "op": n.op, "jump": bound_json(n.height)} for n in modulus.nodes],
+        "seconds": number(modulus.seconds),
     }
 
 

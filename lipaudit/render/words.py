@@ -11,7 +11,7 @@ import numpy as np
 from lipaudit.numerics.bound import UpperBound
 from lipaudit.render import numbers
 from lipaudit.render.safe import safe
-from lipaudit.report.report import AuditReport, Problem, Radii, Regions, Samples, Tensor
+from lipaudit.report.report import AffineModulus, AuditReport, Problem, Radii, Regions, Samples, Tensor
 
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 
@@ -52,6 +52,8 @@ def headlines(report: AuditReport) -> list[str]:
         return [f"{len(report.parts)} models{judged}"]
     asked = report.command not in ("local", "certify") or (report.samples is None and report.radii is None)
     lines = [_bracket(report)] if asked and (report.upper is not None or report.lower is not None) else []
+    if report.modulus is not None:
+        lines.append(_modulus(report, report.modulus))
     about = "" if lines else f"   {setting(report.problem)}"
     if report.radii is not None:
         lines.append(_certified(report.radii, report.certified_at) + about)
@@ -60,6 +62,14 @@ def headlines(report: AuditReport) -> list[str]:
     if report.regions is not None:
         lines.append(_regional(report.regions))
     return lines or [_nothing(report)]
+
+
+def _modulus(report: AuditReport, modulus: AffineModulus) -> str:
+    about = setting(report.problem)
+    if not (modulus.slope.finite and modulus.jump.finite):
+        return f"no finite modulus: {_why_unbounded(report)}   {about}"
+    slope, jump = numbers.upper(modulus.slope.value), numbers.upper(modulus.jump.value)
+    return f"|f(x) - f(y)| <= {slope} |x - y| + {jump}   {about}"
 
 
 def _nothing(report: AuditReport) -> str:
@@ -72,7 +82,7 @@ def _nothing(report: AuditReport) -> str:
 
 def refused(report: AuditReport) -> bool:
     """Whether an error kept the audit from any number."""
-    numbered = (report.upper, report.lower, report.samples, report.regions, report.radii)
+    numbered = (report.upper, report.lower, report.samples, report.regions, report.radii, report.modulus)
     return all(part is None for part in numbered) and any(f.severity == "error" for f in report.findings)
 
 

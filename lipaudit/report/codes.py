@@ -172,7 +172,8 @@ _MODEL = (
         "discontinuous op",
         "error",
         "A node jumps, so two inputs as close as one likes can have answers far apart: there is no finite constant.",
-        "Audit an output before the node (--output), such as the scores instead of the class.",
+        "Audit an output before the node (--output), such as the scores instead of the class, or ask for a slope and a "
+        "jump with --modulus.",
         "The gradient of a step is 0 almost everywhere: a sampled constant would look perfect.",
         "lipaudit bound model.onnx --output scores",
     ),

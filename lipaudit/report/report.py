@@ -152,6 +152,27 @@ class Steepest:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """A node that jumps, and by how much its whole output at once."""
+
+    node: str
+    op: str
+    height: UpperBound
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class AffineModulus:
+    """|f(x) - f(y)| <= slope |x - y| + jump over the region, for a model that jumps at `nodes`."""
+
+    slope: UpperBound
+    jump: UpperBound
+    nodes: tuple[Jump, ...]
+    seconds: float = 0.0
+
+
+@final
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
     """Jacobian norms at given inputs ('numeric': float64 values, no proof). values: [count].
@@ -292,6 +313,7 @@ class AuditReport:
     samples: Samples | None = None
     regions: Regions | None = None
     radii: Radii | None = None
+    modulus: AffineModulus | None = None
     certified_at: tuple[float, ...] = ()
     rules: tuple[RuleResult, ...] = ()
     baseline: Comparison | None = None

@@ -81,20 +81,20 @@ def _array(value: Any) -> Any:
     return np.asarray(value) if isinstance(value, np.generic) else value
 
 
-def answers(case: NodeCase) -> Iterator[Answer]:
+def answers(case: NodeCase, *, jumps: bool = False) -> Iterator[Answer]:
     """Each output of the case, read with all its real inputs varying, and then with each one alone."""
     real = case.real_inputs
     outputs = [name for name, value in case.outputs.items() if isinstance(value, np.ndarray)]
     for varying in dict.fromkeys([tuple(real), *((name,) for name in real)]):
         for output in outputs if varying else ():
-            yield answer(case, varying, output)
+            yield answer(case, varying, output, jumps=jumps)
 
 
-def answer(case: NodeCase, varying: tuple[str, ...], output: str) -> Answer:
+def answer(case: NodeCase, varying: tuple[str, ...], output: str, *, jumps: bool = False) -> Answer:
     """Inputs that do not vary become initializers. Only LipauditError may be raised, and it is a refusal."""
     content = _fixed(case, varying).SerializeToString()
     try:
-        loaded = read_graph(content, Path(f"{case.name}.onnx"), output=output)
+        loaded = read_graph(content, Path(f"{case.name}.onnx"), output=output, jumps=jumps)
     except RefusedModel as error:
         return Answer(varying, None, "; ".join(f"{r.op}: {r.reason}" for r in error.refusals))
     except LipauditError as error:

@@ -22,7 +22,7 @@ from lipaudit.ops.registry import Constant, Data, RawNode, Value, onnx_op, room
 _BINARY = (1, 6, 7, 13, 14)
 
 
-def _operands(node: RawNode, axis: int | None, broadcast: int) -> tuple[Value, Value, Shape]:
+def operands(node: RawNode, axis: int | None = None) -> tuple[Value, Value, Shape]:
     """Both arguments and their common shape. Before revision 7 the second is aligned at `axis`."""
     a, b = node.args[0], node.args[1]
     assert a is not None
@@ -39,7 +39,7 @@ def _scaled(node: RawNode, x: Data, factor: torch.Tensor, shape: Shape, rounding
     return node.affine(Diagonal(factor, shape, roundings), node.broadcast(x, shape))
 
 
-def _sum(node: RawNode, terms: list[tuple[Value, float]], shape: Shape) -> Data:
+def signed_sum(node: RawNode, terms: list[tuple[Value, float]], shape: Shape) -> Data:
     """The sum of signed terms, data or constant."""
     maps: list[LinearMap] = []
     data: list[Data] = []
@@ -62,8 +62,8 @@ def _add(
     node: RawNode, *, axis: int | None = None, broadcast: int = 0, consumed_inputs: list[int] | None = None
 ) -> Data:
     """sum of the arguments' constants, or their joint norm"""
-    a, b, shape = _operands(node, axis, broadcast)
-    return _sum(node, [(a, 1.0), (b, 1.0)], shape)
+    a, b, shape = operands(node, axis)
+    return signed_sum(node, [(a, 1.0), (b, 1.0)], shape)
 
 
 @onnx_op("Sub", versions=_BINARY)
@@ -71,8 +71,8 @@ def _sub(
     node: RawNode, *, axis: int | None = None, broadcast: int = 0, consumed_inputs: list[int] | None = None
 ) -> Data:
     """sum of the arguments' constants, or their joint norm"""
-    a, b, shape = _operands(node, axis, broadcast)
-    return _sum(node, [(a, 1.0), (b, -1.0)], shape)
+    a, b, shape = operands(node, axis)
+    return signed_sum(node, [(a, 1.0), (b, -1.0)], shape)
 
 
 @onnx_op("Sum", versions=(1, 6, 8, 13))
@@ -83,7 +83,7 @@ def _variadic_sum(node: RawNode, *, consumed_inputs: list[int] | None = None) ->
 
 def _total(node: RawNode) -> Data:
     values = [arg for arg in node.args if arg is not None]
-    return _sum(node, [(v, 1.0) for v in values], tuple(broadcast_shapes(*(v.shape for v in values))))
+    return signed_sum(node, [(v, 1.0) for v in values], tuple(broadcast_shapes(*(v.shape for v in values))))
 
 
 @onnx_op("Mean", versions=(1, 6, 8, 13))
@@ -105,7 +105,7 @@ def _mul(
     node: RawNode, *, axis: int | None = None, broadcast: int = 0, consumed_inputs: list[int] | None = None
 ) -> Data:
     """max |constant|; of two data tensors, each bounded by the other's range"""
-    a, b, shape = _operands(node, axis, broadcast)
+    a, b, shape = operands(node, axis)
     if isinstance(a, Data) and isinstance(b, Data):
         if a == b:
             return node.emit(Elementwise(functions.power(2.0), a.shape), a)
@@ -121,7 +121,7 @@ def _div(
     node: RawNode, *, axis: int | None = None, broadcast: int = 0, consumed_inputs: list[int] | None = None
 ) -> Data:
     """max 1 / |constant|; a data divisor needs a range without 0"""
-    a, b, shape = _operands(node, axis, broadcast)
+    a, b, shape = operands(node, axis)
     if isinstance(b, Constant):
         assert isinstance(a, Data)
         if not bool((b.value != 0).all()):
