@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types contracts samples bench-local bench-global models ops golden picture docs fuzz clean
+.PHONY: help setup demo test check format lint types contracts samples bench-local bench-global models ops golden picture docs fuzz fuzz-norms bench-norms clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ bench-local: $(READY)  ## local Jacobian norms against the naive loop, in one ru
 bench-global: $(READY)  ## global bounds on the peers' own networks, beside what they are known to reach
 	$(BIN)/python benchmarks/global_bounds.py
 
+bench-norms: $(READY)  ## operator norms of convolutions against the published methods, in one run
+	$(BIN)/python benchmarks/norms.py
+
 models: $(READY)  ## audit the third-party networks beside the checkout and write docs/models.md
 	$(BIN)/python benchmarks/models.py
 
@@ -66,6 +69,9 @@ docs: $(READY)  ## build the documentation site into build/site; a broken link f
 
 fuzz: $(READY)  ## audit 10,000 damaged models; see docs/fuzzing.md
 	$(BIN)/python tests/fuzz/campaign.py --count 10000 --seed 0 --budget 3600
+
+fuzz-norms: $(READY)  ## operator norms of 20,000 random maps against dense and ball arithmetic
+	$(BIN)/python -m tests.fuzz.norms --count 20000 --seed 0
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info

@@ -18,6 +18,7 @@ from lipaudit.linear.map import Compose, LinearMap, Sum
 from lipaudit.linear.norms.block_cholesky import largest_eigenvalue
 from lipaudit.linear.norms.dense_l2 import dense_l2
 from lipaudit.linear.norms.entries import SAFE_FROM_UNDERFLOW, schur_sum, underflow_of_copy
+from lipaudit.linear.norms.insist import insist
 from lipaudit.linear.norms.limits import Limits
 from lipaudit.linear.norms.lower import lower_l2
 from lipaudit.linear.norms.sparse import as_sparse, entries, sparse_gram
@@ -56,7 +57,8 @@ def composite_l2(
     lower = lower_l2(part, limits.precision, limits.deadline)
     if limits.reached(known.value, lower.value) or not lower.value > 0.0:
         return known, lower.value
-    return tightest(_banded(part, lower.estimate, schur.value, limits), known), lower.value
+    best, lower = insist(part, lambda low, lim: _banded(part, low.estimate, schur.value, lim), known, lower, limits)
+    return best, lower.value
 
 
 def _pieces(part: LinearMap, of: NormOf) -> UpperBound:
@@ -80,20 +82,20 @@ def dense_copy(part: LinearMap) -> UpperBound:
     return tightest(UpperBound(value, copy.evidence), schur)
 
 
-def _banded(part: LinearMap, estimate: float, schur: float, limits: Limits) -> UpperBound:
+def _banded(part: LinearMap, estimate: float, schur: float, limits: Limits) -> UpperBound | None:
     """Of fl(A) in sparse form, divided by a power of two, which loses TINY an entry at most."""
     count = entries(part)
     if not limits.affords(_SPARSE_COST * count, 64.0 * count):
-        return UNBOUNDED
+        return None
     matrix = as_sparse(part)
     products = float(np.square(np.bincount(matrix.indices, minlength=1).astype(np.float64)).sum())
     if not limits.affords(_SPARSE_COST * products, 32.0 * products):
-        return UNBOUNDED
+        return None
     exponent = math.frexp(estimate)[1]
     matrix.data *= 2.0**-exponent
     gram = sparse_gram(matrix, part.out_shape, part.in_shape)
     if not limits.affords(gram.flops, gram.bytes):
-        return UNBOUNDED
+        return None
     guess = math.ldexp(estimate, -exponent)
     for slack in (0.2, 1.8):
         square = largest_eigenvalue(gram, guess * guess * (1.0 + slack * limits.precision), limits.deadline)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -21,6 +22,7 @@ from lipaudit.linear.norms.block_cholesky import largest_eigenvalue
 from lipaudit.linear.norms.conv_gram import Axis, conv_gram, kernel_schur_square, plan
 from lipaudit.linear.norms.conv_l2 import axes_of, conv_l2, cost
 from lipaudit.linear.norms.entries import schur_sum
+from lipaudit.linear.norms.insist import insist
 from lipaudit.linear.norms.limits import Limits
 from lipaudit.linear.norms.lower import Lower, lower_l2
 from lipaudit.linear.norms.semi_circulant import semi_circulant, semi_cost
@@ -46,9 +48,10 @@ def conv_norm(part: Conv, limits: Limits) -> tuple[UpperBound, float]:
     lower = lower_l2(part, limits.precision, limits.deadline)
     if limits.reached(best.value, lower.value) or not lower.value > 0.0 or part.kernel.numel() == 0:
         return best, lower.value
-    if part.groups == 1:
-        return _tighter(part, best, lower, limits), lower.value
-    return _groups(part, best, lower, limits)
+    if part.groups > 1:
+        return _groups(part, best, lower, limits)
+    best, lower = insist(part, partial(_tighter, part, best), best, lower, limits)
+    return best, lower.value
 
 
 def _sharpened(part: Conv, limits: Limits) -> Limits:
@@ -88,17 +91,18 @@ def _groups(part: Conv, best: UpperBound, lower: Lower, limits: Limits) -> tuple
             if not limits.reached(bound.value, own.value):
                 # what proves the group to be below the largest lower value is enough
                 raised = Lower(max(own.value, lower.value), max(own.estimate, lower.value))
-                bound = _tighter(one, bound, raised, limits)
+                bound, own = insist(one, partial(_tighter, one, bound), bound, raised, limits)
+                lower = Lower(max(own.value, lower.value), max(own.estimate, lower.estimate))
         found.append(bound)
     largest = max(found, key=lambda bound: bound.value)
     return tightest(largest, best), lower.value
 
 
-def _tighter(part: Conv, best: UpperBound, lower: Lower, limits: Limits) -> UpperBound:
+def _tighter(part: Conv, best: UpperBound, lower: Lower, limits: Limits) -> UpperBound | None:
     """The semi-circulant where it is much cheaper than the Gram matrix with its borders, then that itself."""
     kernel, axes = live(part)
     if kernel.numel() == 0:
-        return best
+        return None
     chosen = plan(axes, kernel.shape[0], kernel.shape[1])
     semi, exact = semi_cost(kernel, axes), 1.5 * chosen.flops + 1e7
     if semi < 0.25 * exact and limits.affords(semi):
@@ -106,8 +110,8 @@ def _tighter(part: Conv, best: UpperBound, lower: Lower, limits: Limits) -> Uppe
         if limits.reached(best.value, lower.value):
             return best
     if limits.affords(exact, 8.0 * (chosen.width + 256) ** 2):
-        best = tightest(band(kernel, axes, lower, limits), best)
-    return best
+        return tightest(band(kernel, axes, lower, limits), best)
+    return best if semi < 0.25 * exact and limits.affords(semi) else None
 
 
 def band(kernel: torch.Tensor, axes: tuple[Axis, ...], lower: Lower, limits: Limits) -> UpperBound:

@@ -19,7 +19,7 @@ from lipaudit.linear.norms.entries import SAFE_FROM_UNDERFLOW, inflated, is_comp
 from lipaudit.numerics.norms import Norm, NormPair
 from lipaudit.numerics.rounding import add_up, div_down, down, gamma, mul_up
 
-_STEPS = 160
+STEPS = 160
 _EVERY = 4
 
 
@@ -47,27 +47,30 @@ def attained(part: LinearMap, pair: NormPair, x: torch.Tensor) -> float:
     return div_down(max(0.0, down(reached - lost)), length)
 
 
-def lower_l2(part: LinearMap, precision: float, deadline: float = math.inf) -> Lower:
-    """||A||_2 is at least `value`; the iteration stops where it gains less than a hundredth of the precision."""
+def lower_l2(part: LinearMap, precision: float, deadline: float = math.inf, steps: int = STEPS) -> Lower:
+    """||A||_2 is at least `value`; the iteration stops where no more than a hundredth of the precision seems left.
+
+    What is left is guessed as if the gains went on shrinking as they did: g / (1 - g / last g) of the last gain g.
+    """
     small = part if part.in_size <= part.out_size else Adjoint(part)
-    vector, estimate = _ritz(small, 0.01 * precision, deadline)
+    vector, estimate = _ritz(small, 0.01 * precision, deadline, steps)
     if vector is None:
         return Lower(0.0, 0.0)
     return Lower(attained(small, NormPair.of(Norm.L2), vector), estimate)
 
 
-def _ritz(part: LinearMap, gain: float, deadline: float) -> tuple[torch.Tensor | None, float]:
-    """(top Ritz vector of A'A, root of its value) in at most `_STEPS` steps."""
+def _ritz(part: LinearMap, gain: float, deadline: float, most: int) -> tuple[torch.Tensor | None, float]:
+    """(top Ritz vector of A'A, root of its value) in at most `most` steps."""
     n = part.in_size
     scale = majorant_sum(part, Norm.L1)
     if not SAFE_FROM_UNDERFLOW < scale < 1.0 / SAFE_FROM_UNDERFLOW:
         return None, 0.0
-    steps = min(_STEPS, n)
+    steps = min(most, n)
     basis = torch.zeros(steps, n, dtype=torch.float64)
     v = torch.randn(n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     alphas: list[float] = []
     betas: list[float] = []
-    value, weights = 0.0, torch.ones(1, dtype=torch.float64)
+    value, gained, weights = 0.0, math.inf, torch.ones(1, dtype=torch.float64)
     for k in range(steps):
         v = v / torch.linalg.vector_norm(v).clamp_min(2.0**-500)
         basis[k] = v
@@ -84,7 +87,9 @@ def _ritz(part: LinearMap, gain: float, deadline: float) -> tuple[torch.Tensor |
             ritz = torch.diag(torch.tensor(alphas, dtype=torch.float64)) + torch.diag(off, 1) + torch.diag(off, -1)
             values, vectors = torch.linalg.eigh(ritz)
             before, value, weights = value, float(values[-1]), vectors[:, -1]
-            if last or value - before <= 2.0 * gain * value or time.monotonic() > deadline:
+            last_gain, gained = gained, max(value - before, 0.0)
+            left = gained / max(1.0 - gained / last_gain, 0.05) if last_gain > 0.0 else gained
+            if last or left <= 2.0 * gain * value or time.monotonic() > deadline:
                 break
     vector = weights @ basis[: len(weights)]
     return vector.reshape(part.in_shape), math.sqrt(max(value, 0.0)) * scale
