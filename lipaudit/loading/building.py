@@ -123,8 +123,14 @@ class Builder:
             if name not in scope.names.loaded:
                 scope.names.loaded[name] = self._load(scope.names.stored[name])
             return scope.names.loaded[name]
-        if name in scope.names.producer:
-            return self._values(scope, [name])[0]
+        if (maker := scope.names.producer.get(name)) is not None:
+            if id(maker) not in scope.done:
+                return self._values(scope, [name])[0]
+            # the node was read, and its rule gives fewer outputs than the node names
+            reason = f"its output {name!r} is used, for which there is no rule"
+            self.refusals.append(Refusal(maker.op_type, maker.name or name, reason))
+            scope.values[name] = REFUSED
+            return REFUSED
         if scope.outer is not None:
             return self._lookup(name, scope.outer)
         if name in self._unset:

@@ -474,6 +474,15 @@ def test_a_shape_that_does_not_fit(shape: tuple[int, ...], tmp_path: Path) -> No
         load(model([node("Relu", ["x"])]), tmp_path, shapes={"x": shape})
 
 
+def test_an_output_that_the_rule_does_not_give(tmp_path: Path) -> None:
+    """The mask of a Dropout in inference: used by the model, or audited itself."""
+    drop = node("Dropout", ["x"], ["d", "mask"])
+    cast = node("Cast", ["mask"], ["m"], to=TensorProto.FLOAT)
+    used = model([drop, cast, node("Mul", ["d", "m"])])
+    assert "its output 'mask' is used, for which there is no rule" in refusal(used, tmp_path)
+    assert "'mask'" in refusal(model([drop], outputs=("mask",)), tmp_path)
+
+
 # ------------------------------------------------------------------------------------------- masks
 
 NONE = float("-inf")
