@@ -238,7 +238,7 @@ def hostile(text: str) -> AuditReport:
         baseline=Comparison(text, text, text, text, False, (text,), changes),
         findings=(Finding("LIP101", text, text, text), Finding("LIP110", text, text, None)),
         assumptions=(text, text),
-        run=replace(GATE.run, versions={"python": text, "lipaudit": text}),
+        run=replace(GATE.run, versions={"python": text, "lipaudit": "0.1.0"}),
     )
 
 

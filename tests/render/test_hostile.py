@@ -7,6 +7,7 @@ import io
 import json
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
 from html.parser import HTMLParser
 from urllib.parse import unquote
@@ -18,6 +19,7 @@ from markdown_it import MarkdownIt
 
 from lipaudit.render.base import Reporter
 from lipaudit.render.csv import CsvReporter
+from lipaudit.render.cyclonedx import CyclonedxReporter
 from lipaudit.render.github import GithubReporter
 from lipaudit.render.html import HtmlReporter
 from lipaudit.render.json import JsonReporter
@@ -96,6 +98,27 @@ def test_json(start: int) -> None:
             content = json.loads(shown)
         part = content["models"][0]
         assert part["layers"][0]["node"] == part["model"]["path"] == part["findings"][0]["message"] == text
+
+
+@CASES
+def test_cyclonedx(start: int) -> None:
+    for text in HOSTILE[start : start + 12]:
+        shown = CyclonedxReporter().render(grouped(text))
+        assert all(char == "\n" or " " <= char <= "~" for char in shown)
+        assert len(shown) < _MOST
+        for value in strings(json.loads(shown)):
+            visible(value)
+
+
+def strings(value: object) -> Iterator[str]:
+    """Every string in a JSON value, keys too."""
+    if isinstance(value, str):
+        yield value
+    for inner in value if isinstance(value, list) else ():
+        yield from strings(inner)
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        yield key
+        yield from strings(inner)
 
 
 @CASES

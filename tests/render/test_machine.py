@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import replace
 from typing import Any
+from xml.etree import ElementTree
 
 import junitparser
 import numpy as np
@@ -66,6 +67,27 @@ def test_junit_counts_what_it_holds(name: str) -> None:
     text = JunitReporter().render(report)
     assert text.startswith('<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="lipaudit" tests=')
     assert not re.search(r"\b(nan|inf)\b", text) or name == "infinite"
+
+
+_ALLOWED = {
+    "testsuites": ({"testsuite"}, {"name", "tests", "failures", "errors", "skipped", "time"}),
+    "testsuite": ({"properties", "testcase", "system-out"}, {"name", "tests", "failures", "errors", "skipped", "time"}),
+    "properties": ({"property"}, set()),
+    "property": (set(), {"name", "value"}),
+    "testcase": ({"failure", "error", "system-out"}, {"classname", "name", "time"}),
+    "failure": (set(), {"type", "message"}),
+    "error": (set(), {"type", "message"}),
+    "system-out": (set(), set()),
+}
+"""What the schemas of the CI servers know (each has its own; this much they share): children, attributes."""
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_junit_has_only_what_every_reader_knows(name: str) -> None:
+    for element in ElementTree.fromstring(JunitReporter().render(OUTCOMES[name])).iter():
+        children, attributes = _ALLOWED[element.tag]
+        assert {child.tag for child in element} <= children
+        assert set(element.attrib) == attributes
 
 
 def test_junit_of_a_gate() -> None:
