@@ -75,6 +75,8 @@ def _unsettled(report: AuditReport) -> bool:
     """Whether the exit code is not 0, apart from what findings of severity "error" say."""
     if report.command == "gate":
         return report.verdict != "pass"
+    if report.modulus is not None:
+        return not (report.modulus.slope.finite and report.modulus.jump.finite)
     upper = None if report.upper is None else report.upper.bound
     return report.command in ("bound", "certify") and (upper is None or not upper.finite)
 

@@ -11,9 +11,11 @@ from lipaudit.numerics.bound import LowerBound, UpperBound
 from lipaudit.report.baseline import Change, Comparison
 from lipaudit.report.finding import Finding
 from lipaudit.report.report import (
+    AffineModulus,
     Attack,
     Attained,
     AuditReport,
+    Jump,
     Layer,
     Method,
     Model,
@@ -193,6 +195,14 @@ RATCHET = replace(
     ),
 )
 
+MODULUS = replace(
+    BOUND,
+    methods=(),
+    upper=None,
+    lower=None,
+    modulus=AffineModulus(up(2.34567), up(1.00001), (Jump("/3/Sign", "Sign", up(6.32456)),), 0.02),
+)
+
 ALL = {
     "bound": BOUND,
     "infinite": INFINITE,
@@ -204,4 +214,5 @@ ALL = {
     "gate": GATE,
     "group": GROUP,
     "ratchet": RATCHET,
+    "modulus": MODULUS,
 }

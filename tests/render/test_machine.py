@@ -23,11 +23,12 @@ from lipaudit.render.jsonl import JsonlReporter
 from lipaudit.render.junit import JunitReporter
 from lipaudit.render.sarif import SarifReporter
 from lipaudit.report.finding import Finding
-from lipaudit.report.report import AuditReport, Samples
-from tests.render.reports import ALL, ATTACKED, BOUND, CERTIFY, GATE, GROUP, INFINITE, LOCAL, REFUSED
+from lipaudit.report.report import AffineModulus, AuditReport, Samples
+from tests.render.reports import ALL, ATTACKED, BOUND, CERTIFY, GATE, GROUP, INFINITE, LOCAL, MODULUS, REFUSED, up
 
 OUTCOMES = {
     **ALL,
+    "infinite modulus": replace(MODULUS, modulus=AffineModulus(up(math.inf), up(1.0), ())),
     "nothing bounded": replace(BOUND, upper=None),
     "contradicted": replace(BOUND, findings=(Finding("LIP901", "product", "contradicted"),)),
     "passed": replace(GATE, verdict="pass", rules=GATE.rules[:1]),

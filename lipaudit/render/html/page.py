@@ -190,6 +190,11 @@ def _claims(report: AuditReport) -> list[Claim]:
         value = numbers.upper(report.ratio, numbers.digits_between(1.0, report.ratio, 3))
         meaning = "How much is still unknown: the upper end over the lower one. 1 would be the exact constant."
         found.append(Claim(f"\N{MULTIPLICATION SIGN} {value}", "numeric", "width of the bracket", meaning))
+    if report.modulus is not None:
+        for name, part in (("slope", report.modulus.slope), ("jump", report.modulus.jump)):
+            if part.finite:
+                meaning = "The model jumps: the outputs are at most slope times the distance plus the jump apart."
+                found.append(Claim(f"≤ {numbers.upper(part.value)}", "certified", f"{name} (certified)", meaning))
     return [*found, *_sample_claims(report)]
 
 
