@@ -49,7 +49,7 @@ ENGINES: tuple[Engine, ...] = (
     Changeover(),
     Converted((LayerProduct(), Ellipsoid(), FourierEllipsoid())),
 )
-SEARCH_SECONDS = 3.0
+SEARCH_SECONDS = 4.0
 
 
 def bound(

@@ -25,6 +25,9 @@ _ELITE = 12
 _PATIENCE, _STUCK = 24, 6
 """Rounds without gain after which the search ends, and after which new seeds are mixed in."""
 
+_PATIENT = 4.0
+"""Times `seconds` is the longest that a search takes, on however slow or busy a machine."""
+
 _SOFT, _SHARP = (2.0, 200.0), (10.0, 300.0)
 """The sharpness of the stand-in networks in the first ascent and in those that begin again from good points."""
 
@@ -69,9 +72,9 @@ def ascend(
     starts: known inputs [N, *input_shape] to begin from too. guide: an equal function that is cheaper to evaluate, for
     the search; the slope is proven on `graph`. The search itself proves nothing; what it returns does.
     seconds: the work is laid out to take about half of this on a current core, so that the answer depends on the seed
-    alone, unless the machine is so busy that time runs out first.
+    alone; only a machine that needs eight times as long is not waited for.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + _PATIENT * seconds
     inner = graph if guide is None else guide
     reduced = input_reduced(inner) if region is None and norm is Norm.L2 else None
     if reduced is not None:
