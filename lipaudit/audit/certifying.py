@@ -11,6 +11,8 @@ import torch
 
 from lipaudit.audit.attacking import attacked, contradicted
 from lipaudit.audit.bounding import engines_for
+from lipaudit.audit.growing import local_radii
+from lipaudit.audit.regions import drawing, drawn
 from lipaudit.audit.settings import DEFAULTS, Progress, Settings
 from lipaudit.audit.subject import (
     Subject,
@@ -44,6 +46,7 @@ from lipaudit.report.finding import Finding
 from lipaudit.report.report import AuditReport, Method, Radii
 
 LABEL = "margin over the constant of each pair of logits"
+LOCAL = "margin used up by the constants of each pair of logits over growing balls"
 
 
 def certify(
@@ -57,6 +60,8 @@ def certify(
     radii: tuple[float, ...] = (),
     tolerance: float | None = None,
     attack: float = 0.0,
+    local: bool = False,
+    limit: int | None = None,
     progress: Progress | None = None,
 ) -> AuditReport:
     """Certified radii of every sample, and the certified accuracy at the given ones.
@@ -64,24 +69,37 @@ def certify(
     source, labels_source: where both came from, for messages and the report.
     labels: whole numbers [N] for a classifier (its outputs are the logits; a final softmax is looked through).
     tolerance: for a regression instead, how far the output vector may move, in the norm of the audit.
+    local: from constants over balls that grow around each sample, within the budget; never below the others.
+    limit: only so many of the samples, drawn by the seed.
     attack: seconds for counterexamples, the other end of each radius's bracket; a classifier's only.
     Raises InvalidInput for labels that do not fit, UsageError for a classifier with one output.
     """
+    if local and tolerance is not None:
+        raise UsageError("--method local is for a classifier; --tolerance has radii from the whole domain")
     if tolerance is None:
         settings.one_norm("the radius of a classification is in the inputs' norm alone, so give that one")
     target = subject(model, settings)
+    picked = drawn(len(inputs), limit, settings.seed)
+    picked_from = len(inputs)
+    if picked is not None:
+        inputs, labels = np.asarray(inputs)[picked], _picked(labels, len(inputs), picked)
     points = as_points(inputs, target, source)
     if settings.modulus:
         from lipaudit.audit.jumping import certify_modulus
 
-        return certify_modulus(target, points, labels, source, labels_source, radii, tolerance)
+        if local:
+            raise UsageError("--method local bounds slopes, and a function that jumps has none: leave it out")
+        report = certify_modulus(target, points, labels, source, labels_source, radii, tolerance)
+        note = () if picked is None else (drawing(len(picked), picked_from, settings.seed),)
+        return replace(report, drawn=picked, assumptions=(*report.assumptions, *note))
     started = time.monotonic()
     if progress is not None:
         progress("constants", 0, 2)
+    pairs = None
     if tolerance is not None:
         result, method = _regression(target, points, tolerance, source)
     else:
-        result, method = _classification(target, points, labels, source, labels_source)
+        result, method, pairs = _classification(target, points, labels, source, labels_source)
     if progress is not None:
         progress("radii", 2, 2)
     findings = list(mixed_rows(target))
@@ -93,6 +111,12 @@ def certify(
     if (strays := outside(points, target)) > 0:
         said.append(f"{strays} of the inputs lie outside the declared domain: no radius is claimed for them")
         result = without_strays(result, points, target)
+    if local and pairs is not None:
+        result, missed = _grown(target, points, result, pairs, started + settings.budget, progress)
+        if missed:
+            said.append(f"{missed} samples were not reached within the budget: theirs are from the whole domain alone")
+    if picked is not None:
+        said.append(drawing(len(picked), picked_from, settings.seed))
     if attack > 0.0 and tolerance is None:
         result, method, broken = _bracketed(target, points, result, method, attack, progress)
         findings += broken
@@ -107,9 +131,34 @@ def certify(
         upper=method,
         radii=replace(result, tolerance=tolerance, seconds=time.monotonic() - started),
         certified_at=radii,
+        drawn=picked,
         findings=tuple(findings),
         assumptions=tuple(said),
     )
+
+
+def _picked(labels: np.ndarray | None, count: int, picked: np.ndarray) -> np.ndarray | None:
+    """The labels of the drawn samples; labels that do not fit stay as they are, to be refused as such."""
+    flat = None if labels is None else np.asarray(labels).reshape(-1)
+    return labels if flat is None or len(flat) != count else flat[picked]
+
+
+def _grown(
+    target: Subject,
+    points: torch.Tensor,
+    result: Radii,
+    pairs: torch.Tensor,
+    deadline: float,
+    progress: Progress | None,
+) -> tuple[Radii, int]:
+    """The radii from balls that grow around each sample, and how many samples the budget did not reach."""
+    assert result.labels is not None
+    logits, norm = without_softmax(target.simplified), target.settings.pair.source
+    known, labels = torch.as_tensor(result.values), torch.as_tensor(result.labels)
+    worth = torch.as_tensor(result.correct) & _inside(points, target)
+    tell = None if progress is None else lambda done: progress("radii", done, int(worth.sum()))
+    found = local_radii(logits, norm, target.region, points, labels, pairs, known, worth, deadline, tell)
+    return replace(result, values=found.values.numpy(), method=LOCAL, whole=result.values), found.missed
 
 
 def _bracketed(
@@ -132,15 +181,18 @@ def _bracketed(
 
 def without_strays(result: Radii, points: torch.Tensor, target: Subject) -> Radii:
     """The radii, 0 for inputs outside the region."""
-    assert target.region is not None
-    inside = ((points >= target.region.lower) & (points <= target.region.upper)).reshape(len(points), -1).all(1)
-    values = np.where(inside.numpy(), result.values, 0.0)
-    return replace(result, values=values)
+    return replace(result, values=np.where(_inside(points, target).numpy(), result.values, 0.0))
+
+
+def _inside(points: torch.Tensor, target: Subject) -> torch.Tensor:
+    if target.region is None:
+        return torch.ones(len(points), dtype=torch.bool)
+    return ((points >= target.region.lower) & (points <= target.region.upper)).reshape(len(points), -1).all(1)
 
 
 def _classification(
     target: Subject, points: torch.Tensor, labels: np.ndarray | None, source: str, labels_source: str
-) -> tuple[Radii, Method]:
+) -> tuple[Radii, Method, torch.Tensor]:
     if labels is None:
         raise UsageError("certify needs --labels (or --tolerance for a regression)")
     logits = without_softmax(target.simplified)
@@ -155,7 +207,7 @@ def _classification(
     radii, correct = classification_radii(without_softmax(target.graph), pairs, points, wanted)
     off = pairs[~torch.eye(count, dtype=torch.bool)]
     spread = (float(off.min()), float(off.max()))
-    return Radii(source, radii.numpy(), correct.numpy(), spread, LABEL, labels=wanted.numpy()), method
+    return Radii(source, radii.numpy(), correct.numpy(), spread, LABEL, labels=wanted.numpy()), method, pairs
 
 
 def labels_of(labels: np.ndarray, count: int, classes: int, source: str) -> torch.Tensor:

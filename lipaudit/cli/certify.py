@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,7 +12,17 @@ from lipaudit.cli.auditing import audited
 from lipaudit.cli.config import resolve, sources
 from lipaudit.cli.counterexamples import check_worst, save_worst
 from lipaudit.cli.counterexamples import effort as attack_seconds
-from lipaudit.cli.options import Audit, Effort, InputsOption, Machine, ModelArgument, ModulusOption, Output, expanded
+from lipaudit.cli.options import (
+    Audit,
+    Effort,
+    InputsOption,
+    LimitOption,
+    Machine,
+    ModelArgument,
+    ModulusOption,
+    Output,
+    expanded,
+)
 from lipaudit.cli.output import DATA, publish, targets
 from lipaudit.cli.progress import progress
 from lipaudit.cli.settings import build
@@ -44,6 +54,13 @@ def certify(
         float | None,
         typer.Option("--tolerance", metavar="T", help="For a regression: how far the output may move; no labels."),
     ] = None,
+    method: Annotated[
+        Literal["global", "local"],
+        typer.Option(
+            "--method", help="Constants over the whole domain, or over balls around each sample too (slower)."
+        ),
+    ] = "global",
+    limit: LimitOption = None,
     attack: Annotated[
         str | None,
         typer.Option("--attack", metavar="TIME|none", help="For the search of counterexamples (default: 10s)."),
@@ -91,6 +108,8 @@ def certify(
                 radii=radii,
                 tolerance=slack,
                 attack=seconds,
+                local=method == "local",
+                limit=limit,
                 progress=tell,
             ),
         )

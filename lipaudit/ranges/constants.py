@@ -11,6 +11,7 @@ neurons, and is at most the layer by layer form of `entries`. In l2 the ellipsoi
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import final
 
@@ -20,8 +21,9 @@ from lipaudit.linear.norms.dense_l2 import dense_l2
 from lipaudit.numerics.norms import Norm
 from lipaudit.numerics.rounding import gamma, sqrt_up, tensor_up, up
 from lipaudit.ranges.cover import Block, Form, certified, form, improved
-from lipaudit.ranges.entries import Unknown
-from lipaudit.ranges.near import JOINED, Near, Neurons
+from lipaudit.ranges.entries import Unknown, magnitudes
+from lipaudit.ranges.near import JOINED, Near, Neurons, reaches
+from lipaudit.ranges.rows import pulled
 
 STEPS = 20
 """Of the descent in the ellipsoid's multipliers."""
@@ -126,6 +128,32 @@ def _dual(block: Block, norm: Norm) -> torch.Tensor:
     else:
         size, slip = torch.linalg.vector_norm(block.rows, dim=2) + 2.0**-500, block.error
     return (size + slip) * up(1.0 + gamma(n + 16))
+
+
+def constants_of(near: Near, seeds: torch.Tensor, weights: torch.Tensor, steps: int = STEPS) -> torch.Tensor:
+    """[B, J]: the constants of the functionals seeds [B, J, *output_shape] over each ball, in its norm, rounded up.
+
+    weights, steps: as in `Slopes.lengths`. inf where nothing is proven.
+    """
+    norm, found = near.ball.norm, torch.full(seeds.shape[:2], torch.inf, dtype=torch.float64)
+    with contextlib.suppress(Unknown):
+        found = Slopes.of(near, seeds).lengths(norm, weights, steps)
+    if bool(found.isinf().any()):
+        try:
+            entries = torch.cat(list(magnitudes(near.graph, near.boxes, seeds)), 1).flatten(2)
+        except Unknown:
+            return found
+        size = norm.dual.of(entries.flatten(0, 1)).reshape(found.shape) + 2.0**-500
+        found = torch.minimum(found, tensor_up(size * up(1.0 + gamma(entries.shape[2] + 8))))
+    return found
+
+
+def drops_of(near: Near, seeds: torch.Tensor) -> torch.Tensor:
+    """[B, J]: how far below its value at the centre each functional can be in the ball, rounded up; inf if unknown."""
+    if near.graph.output in near.blocked:
+        return torch.full(seeds.shape[:2], torch.inf, dtype=torch.float64)
+    rows = pulled(near.graph, near.secants, near.weights, near.graph.output, seeds)
+    return reaches(rows, near.secants, near.ball, near.boxes[0])[0]
 
 
 def lengths_of(joint: Form, weights: torch.Tensor | None, steps: int) -> torch.Tensor:

@@ -124,6 +124,12 @@ def regions_json(regions: Regions) -> Json:
     }
 
 
+def whole_json(radii: Radii, whole: np.ndarray) -> Json:
+    """What constants over the whole domain alone would have given, over the correctly classified."""
+    right = whole[radii.correct]
+    return {"median": number(float(np.median(right))) if len(right) else None, "per_sample": numbers(whole)}
+
+
 def radii_json(radii: Radii, wanted: tuple[float, ...]) -> Json:
     """The keys that certify adds; the radii's statistics are over the correctly classified."""
     right = radii.values[radii.correct]
@@ -135,6 +141,7 @@ def radii_json(radii: Radii, wanted: tuple[float, ...]) -> Json:
         "min": number(float(right.min())) if len(right) else None,
         "max": number(float(right.max())) if len(right) else None,
         "per_sample": numbers(radii.values),
+        **({} if radii.whole is None else {"whole_domain": whole_json(radii, radii.whole)}),
         "correct": np.asarray(radii.correct, dtype=bool).tolist(),
         "kind": "certified",
         "source": radii.source,

@@ -262,6 +262,7 @@ class Radii:
 
     For a regression, `correct` is all true and the radius keeps every output within `tolerance`.
     attack: what was found from the other side, where it was looked for.
+    whole: [count], the radii from constants over the whole domain alone, where constants over balls gave the values.
     """
 
     source: str
@@ -273,6 +274,7 @@ class Radii:
     seconds: float = 0.0
     attack: Attack | None = None
     labels: np.ndarray | None = field(default=None, repr=False)
+    whole: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def clean_accuracy(self) -> float:

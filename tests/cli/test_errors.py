@@ -59,7 +59,7 @@ def fails(capsys: Captured, *arguments: str) -> tuple[int, str]:
         (["local", "m", "--inputs", "x.npy", "--directions"], "add -o npz:PATH"),
         (["local", "m", "--inputs", "x.npy", "--radius", "0"], "--radius 0.0 is not a positive number"),
         (["certify", "m", "--inputs", "x.npy"], "certify needs --labels"),
-        (["certify", "m", "--inputs", "x.npy", "--labels", "y.npy", "--method", "local"], "--method"),
+        (["certify", "m", "--inputs", "x.npy", "--labels", "y.npy", "--method", "sideways"], "--method"),
         (["certify", "m", "--inputs", "x.npy", "--labels", "y.npy", "--radius", "-1"], "--radius"),
         (["gate"], "gate needs a policy"),
         (["gate", "--config", "no.toml"], "no.toml does not exist"),

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import torch
 
+import lipaudit.audit.growing as growing
 from lipaudit.graph.graph import Graph, fold
+from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm
 from lipaudit.ranges.ball import Ball
 from lipaudit.ranges.near import Near
@@ -92,3 +94,45 @@ def ranges_hold(around: Near, seed: int, count: int = 100) -> None:
         room = 1e-11 * (1.0 + x.abs())
         assert bool((x >= box.lower.unsqueeze(1) - room).all())
         assert bool((x <= box.upper.unsqueeze(1) + room).all())
+
+
+def grown_radii(
+    graph: Graph, norm: Norm, points: torch.Tensor, labels: torch.Tensor, domain: Box | None
+) -> torch.Tensor:
+    """Radii from balls alone: nothing is known over the whole domain."""
+    size = int(torch.Size(graph.output_shape).numel())
+    pairs = torch.full((size, size), torch.inf, dtype=torch.float64).fill_diagonal_(0.0)
+    known, worth = torch.zeros(len(points), dtype=torch.float64), torch.ones(len(points), dtype=torch.bool)
+    return growing.local_radii(graph, norm, domain, points, labels, pairs, known, worth, torch.inf).values
+
+
+def attacks(graph: Graph, ball: Ball, labels: torch.Tensor, seed: int, count: int) -> torch.Tensor:
+    """Points of every ball, [B, 2 count, *shape]: at random, and walked from there against the nearest margin."""
+    start = inside_of(ball, count, seed)
+    x = start.clone()
+    for _ in range(3):
+        flat = x.flatten(0, 1).clone().requires_grad_(True)
+        values = graph.forward(flat).flatten(1)
+        own = labels.repeat_interleave(count)[:, None]
+        others = values.scatter(1, own, -torch.inf)
+        (slope,) = torch.autograd.grad((values.gather(1, own)[:, 0] - others.amax(1)).sum(), flat)
+        step = -ball.norm.dual.dual_vector(slope.flatten(1)) if ball.norm is not Norm.L2 else -slope.flatten(1)
+        size = ball.norm.of(step).clamp_min(1e-300)[:, None]
+        moved = ball.centre.unsqueeze(1) + (step / size).reshape(x.shape) * (
+            ball.radius.reshape(-1, 1, *[1] * (x.dim() - 2)) * (1.0 - 1e-12)
+        )
+        if ball.domain is not None:
+            moved = torch.minimum(torch.maximum(moved, ball.domain.lower), ball.domain.upper)
+        x = moved
+    return torch.cat([start, x], 1)
+
+
+def classes_hold(graph: Graph, ball: Ball, labels: torch.Tensor, seed: int, count: int = 40) -> int:
+    """No point found in a certified ball has another class, or a tie. Gives how many were tried."""
+    points = attacks(graph, ball, labels, seed, count)
+    values = graph.forward(points.flatten(0, 1)).flatten(1)
+    own = labels.repeat_interleave(points.shape[1])[:, None]
+    margin = values.gather(1, own)[:, 0] - values.scatter(1, own, -torch.inf).amax(1)
+    certified = (ball.radius > 0).repeat_interleave(points.shape[1])
+    assert bool((margin[certified] > 0).all()), f"a class changes inside a radius: {float(margin[certified].min())!r}"
+    return int(certified.sum())

@@ -1,0 +1,164 @@
+"""Radii from constants over balls around each sample: never below the ones from constants over the whole domain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from lipaudit.graph.graph import Graph
+from lipaudit.numerics.box import Box
+from lipaudit.numerics.norms import Norm
+from lipaudit.numerics.rounding import tensor_down
+from lipaudit.probes.witness import values_at
+from lipaudit.ranges.ball import Ball
+from lipaudit.ranges.constants import ROWS, constants_of, drops_of
+from lipaudit.ranges.near import Late, Near, near
+from lipaudit.ranges.rows import Weights
+from lipaudit.ranges.shells import grown
+
+BATCH = 32
+FIRST = 0.35
+"""Of the distance at which the margin's linear part would be used up: the first ball that is looked at."""
+
+RELAXED, WHOLE = 7, 6
+"""Balls a sample is looked at with linear relaxation alone, and then with the constants over them too."""
+
+BELOW = 0.7
+"""Of the radius that relaxation shows: the first ball whose constants are found."""
+
+STEPS = 8
+"""Of the descent in the multipliers of one ball."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Grown:
+    """Radii [N], and how many of the samples the budget did not reach."""
+
+    values: torch.Tensor
+    missed: int
+
+
+def local_radii(
+    logits: Graph,
+    norm: Norm,
+    domain: Box | None,
+    points: torch.Tensor,
+    labels: torch.Tensor,
+    pairs: torch.Tensor,
+    known: torch.Tensor,
+    worth: torch.Tensor,
+    deadline: float,
+    tell: Callable[[int], None] | None = None,
+) -> Grown:
+    """Certified radii from balls that grow, never below those that are known [N].
+
+    worth: [N], the samples to look at: classified as labelled, and inside the domain. pairs: [K, K], the constants of
+    the differences of two outputs over the whole domain. A batch has twice its share of the time that is left.
+    """
+    values, places = known.clone(), worth.nonzero()[:, 0]
+    weights, done = Weights(), 0
+    if len(pairs) > ROWS:
+        return Grown(values, len(places))
+    for start in range(0, len(places), BATCH):
+        now = time.monotonic()
+        if now >= deadline:
+            break
+        rows = places[start : start + BATCH]
+        share = 2.0 * (deadline - now) * len(rows) / (len(places) - start)
+        batch = _Batch.of(logits, norm, domain, points[rows], labels[rows], pairs, weights, min(deadline, now + share))
+        values[rows] = torch.maximum(values[rows], batch.radii())
+        done += len(rows)
+        if tell is not None:
+            tell(done)
+    return Grown(values, len(places) - done)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """Some samples with the functionals f_y - f_j of their labels y and all other classes j."""
+
+    graph: Graph
+    norm: Norm
+    domain: Box | None
+    points: torch.Tensor
+    seeds: torch.Tensor
+    margins: torch.Tensor
+    anywhere: torch.Tensor
+    weights: Weights
+    deadline: float
+
+    @staticmethod
+    def of(
+        graph: Graph,
+        norm: Norm,
+        domain: Box | None,
+        points: torch.Tensor,
+        labels: torch.Tensor,
+        pairs: torch.Tensor,
+        weights: Weights,
+        deadline: float,
+    ) -> _Batch:
+        count, size = len(labels), len(pairs)
+        others = torch.arange(size).expand(count, size)
+        others = others[others != labels[:, None]].reshape(count, size - 1)
+        units = torch.eye(size, dtype=torch.float64)
+        seeds = (units[labels].unsqueeze(1) - units[others]).reshape(count, size - 1, *graph.output_shape)
+        values = values_at(graph, points)
+        low, high = values.lower.reshape(count, size), values.upper.reshape(count, size)
+        margins = tensor_down(low.gather(1, labels[:, None]) - high.gather(1, others))
+        anywhere = pairs[labels].gather(1, others)
+        return _Batch(graph, norm, domain, points, seeds, margins, anywhere, weights, deadline)
+
+    def radii(self) -> torch.Tensor:
+        """[b], 0 where a margin is not positive."""
+        positive = (self.margins > 0).all(1)
+        margins = torch.where(positive[:, None], self.margins, 0.0)
+        zero = torch.zeros(len(margins), dtype=torch.float64)
+        shown = grown(self._relaxed, margins, self.anywhere, zero, self._first(), RELAXED)
+        start = torch.where(shown > 0, shown * BELOW, self._first())
+        return torch.where(positive, grown(self._whole, margins, self.anywhere, shown, start, WHOLE), 0.0)
+
+    def _first(self) -> torch.Tensor:
+        """Where the linear part of some margin would be used up, in part: a guess of where to look."""
+        with torch.enable_grad():
+            leaf = self.points.clone().requires_grad_(True)
+            values = self.graph.forward(leaf).flatten(1).unsqueeze(1)
+            read = (values * self.seeds.flatten(2)).sum(2)
+            nearest = (read / self.anywhere.clamp_min(1e-300)).detach().argmin(1, keepdim=True)
+            (slope,) = torch.autograd.grad(read.gather(1, nearest).sum(), leaf)
+        steep = self.norm.dual.of(slope)
+        guess = FIRST * read.detach().gather(1, nearest)[:, 0] / steep.clamp_min(1e-300)
+        return torch.nan_to_num(guess, nan=0.0, posinf=0.0).clamp(0.0, 1e100)
+
+    def _relaxed(self, rows: torch.Tensor, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """By linear relaxation alone, which is cheap."""
+        around = self._near(rows, radius)
+        return torch.full_like(self.margins[rows], torch.inf), self._left(around, rows)
+
+    def _whole(self, rows: torch.Tensor, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """With the constants over the balls too."""
+        around = self._near(rows, radius)
+        weights = 1.0 / self.margins[rows].clamp_min(1e-150).square()
+        try:
+            constants = constants_of(around, self.seeds[rows], weights, STEPS)
+        except MemoryError:
+            raise Late from None
+        return constants, self._left(around, rows)
+
+    def _near(self, rows: torch.Tensor, radius: torch.Tensor) -> Near:
+        return near(self.graph, Ball(self.points[rows], radius, self.norm, self.domain), self.weights, self.deadline)
+
+    def _left(self, around: Near, rows: torch.Tensor) -> torch.Tensor:
+        """[r, J]: at most the margins anywhere in the balls, from their drops and from the ranges of the outputs."""
+        g, box = self.seeds[rows].flatten(2), around.boxes[self.graph.output]
+        low, high = box.lower.flatten(1).unsqueeze(1), box.upper.flatten(1).unsqueeze(1)
+        # entries 1, -1 and 0 alone: a difference of two ends, rounded once
+        by_range = tensor_down(torch.where(g > 0, low, torch.where(g < 0, -high, 0.0)).sum(2))
+        by_drop = tensor_down(self.margins[rows] - drops_of(around, self.seeds[rows]))
+        return torch.maximum(by_drop, torch.nan_to_num(by_range, nan=-torch.inf))

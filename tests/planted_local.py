@@ -1,0 +1,217 @@
+"""Mistakes that bounds over regions and radii invite, each planted in the code; a law of the tests must see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import lipaudit.audit.growing as growing
+import lipaudit.ranges.ball as ball_module
+import lipaudit.ranges.cover as cover_module
+import lipaudit.ranges.local as local_module
+import lipaudit.ranges.near as near_module
+import lipaudit.ranges.shells as shells_module
+from lipaudit.graph.simplify import simplify
+from lipaudit.numerics.box import Box
+from lipaudit.numerics.norms import Norm
+from lipaudit.ranges.ball import Ball
+from lipaudit.ranges.constants import Slopes
+from lipaudit.ranges.entries import shares
+from lipaudit.ranges.local import Neurons
+from lipaudit.ranges.near import near
+from lipaudit.ranges.rows import Weights
+from tests.audit.test_growing import a_tie_has_no_radius, never_above_the_exact_radius
+from tests.cases.graphs import family
+from tests.engines.test_entrywise import mlp
+from tests.laws.region_laws import ball_around, classes_hold, grown_radii, ranges_hold, slopes_hold, units, widths_hold
+from tests.planted import Law, Plant
+
+
+def _ball(norm: Norm, radius: float, rows: int = 6) -> Ball:
+    centre = torch.randn(rows, 8, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    return Ball(centre, torch.full((rows,), radius, dtype=torch.float64), norm)
+
+
+def ranges_law(norm: Norm) -> Law:
+    """Ranges enclose the values of an MLP over balls, and of images with pooling."""
+
+    def law(_: Path) -> None:
+        graph, _weights = mlp(8, 16, 12, 4)
+        for radius in (0.02, 0.3, 1.5):
+            ranges_hold(near(graph, _ball(norm, radius), Weights()), 0, 300)
+        for seed in range(4):
+            pooled = simplify(family("images").build(seed))
+            ranges_hold(near(pooled, ball_around(pooled, norm, seed), Weights()), seed)
+
+    return law
+
+
+def slopes_law(norm: Norm) -> Law:
+    """No slope met over a ball exceeds its constant."""
+
+    def law(_: Path) -> None:
+        graph, _weights = mlp(8, 16, 12, 4)
+        for radius in (0.02, 0.3, 1.5):
+            region = _ball(norm, radius)
+            bounds = Slopes.of(near(graph, region, Weights()), units(graph, len(region))).norms(norm)
+            slopes_hold(graph, region, bounds, 0, 200)
+
+    return law
+
+
+def classes_law(norm: Norm) -> Law:
+    """No point found inside a radius has another class."""
+
+    def law(_: Path) -> None:
+        for seed in range(3):
+            graph, _weights = mlp(8, 16, 4, seed=seed)
+            points = _ball(norm, 1.0).centre
+            labels = graph.forward(points).argmax(1)
+            radii = grown_radii(graph, norm, points, labels, None).clamp(max=1e6)
+            classes_hold(graph, Ball(points, radii, norm), labels, 0, 60)
+
+    return law
+
+
+def exact_law(norm: Norm) -> Law:
+    return lambda _: never_above_the_exact_radius(norm, range(12))
+
+
+def tie_law(_: Path) -> None:
+    a_tie_has_no_radius()
+
+
+def width_law(_: Path) -> None:
+    for norm in Norm:
+        widths_hold(_ball(norm, 0.7), 0)
+
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def _smaller_box(patch: pytest.MonkeyPatch) -> None:
+    right = Ball.box
+    patch.setattr(Ball, "box", lambda self: right(self.sized(self.radius / 2)))
+
+
+def _fixed_pattern(patch: pytest.MonkeyPatch) -> None:
+    """The slopes at the middle of the range are taken for all that are met."""
+    right = local_module.between
+
+    def wrong(op: Any, box: Box) -> Any:
+        model = right(op, box)
+        return replace(model, around=torch.zeros_like(model.around)) if isinstance(model, Neurons) else model
+
+    patch.setattr(near_module, "between", wrong)
+
+
+def _half_spread(patch: pytest.MonkeyPatch) -> None:
+    right = local_module.between
+
+    def wrong(op: Any, box: Box) -> Any:
+        model = right(op, box)
+        return replace(model, around=model.around / 2) if isinstance(model, Neurons) else model
+
+    patch.setattr(near_module, "between", wrong)
+
+
+def _no_remainder(patch: pytest.MonkeyPatch) -> None:
+    """The relaxation's lines without the room between them."""
+    right = local_module.from_centre
+
+    def wrong(op: Any, box: Box, centre: Box) -> Any:
+        model = right(op, box, centre)
+        if not isinstance(model, Neurons):
+            return model
+        return replace(model, least=torch.zeros_like(model.least), most=torch.zeros_like(model.most))
+
+    patch.setattr(near_module, "from_centre", wrong)
+
+
+def _to_nearest(patch: pytest.MonkeyPatch) -> None:
+    """Radii are rounded to the nearest float32."""
+    right = shells_module._further
+    patch.setattr(shells_module, "_further", lambda r, left, c: right(r, left, c).float().double())
+
+
+def _wrong_dual(patch: pytest.MonkeyPatch) -> None:
+    right = ball_module._dual
+    patch.setattr(ball_module, "_dual", lambda rows, norm: right(rows, norm.dual))
+
+
+def _one_sided_pair(patch: pytest.MonkeyPatch) -> None:
+    """The constant of f_y alone divides the margin f_y - f_j: the sqrt(2) of a pair is missing."""
+    right = growing._Batch.of
+
+    def wrong(*args: Any) -> Any:
+        batch = right(*args)
+        return replace(batch, seeds=batch.seeds.clamp(min=0.0))
+
+    patch.setattr(growing._Batch, "of", staticmethod(wrong))
+
+
+def _ties_count(patch: pytest.MonkeyPatch) -> None:
+    right = growing._Batch.of
+
+    def wrong(*args: Any) -> Any:
+        batch = right(*args)
+        return replace(batch, margins=torch.where(batch.margins > -1e-9, batch.margins.clamp(min=1e-9), batch.margins))
+
+    patch.setattr(growing._Batch, "of", staticmethod(wrong))
+    patch.setattr(growing._Batch, "_first", lambda self: torch.full((len(self.margins),), 1e-3, dtype=torch.float64))
+
+
+def _no_deviation(patch: pytest.MonkeyPatch) -> None:
+    """D_rv spread Theta spread D_rv' is left out of the ellipsoid."""
+    right = cover_module._taken
+    patch.setattr(cover_module, "_taken", lambda y, t, inner, error, spread: right(y, t, inner * 0.0, error, spread))
+
+
+def _whole_shell(patch: pytest.MonkeyPatch) -> None:
+    """A failed ball's edge is taken for its radius."""
+    right = shells_module._further
+    patch.setattr(shells_module, "_further", lambda r, left, c: right(r, left, c) * 1.5)
+
+
+def pooled_law(_: Path) -> None:
+    """No slope of a max pooling met over a ball exceeds its constant."""
+    for seed in range(6):
+        graph = simplify(family("one-pool").build(seed))
+        region = ball_around(graph, Norm.L2, seed)
+        bounds = Slopes.of(near(graph, region, Weights()), units(graph, len(region))).norms(Norm.L2)
+        slopes_hold(graph, region, bounds, seed, 200)
+
+
+def _winner_fixed(patch: pytest.MonkeyPatch) -> None:
+    right = shares
+
+    def wrong(op: Any, box: Box) -> Any:
+        high = right(op, box)[1]
+        first = high.argmax(-1, keepdim=True)
+        one = torch.zeros_like(high).scatter(-1, first, 1.0)
+        return one, one
+
+    patch.setattr(local_module, "shares", wrong)
+
+
+def catalogue() -> list[Plant]:
+    """Every mistake with the law that must see it."""
+    return [
+        Plant("ball larger than the ranges' box", _smaller_box, ranges_law(Norm.LINF)),
+        Plant("pattern assumed fixed", _fixed_pattern, slopes_law(Norm.L2)),
+        Plant("pattern assumed fixed, linf", _fixed_pattern, slopes_law(Norm.LINF)),
+        Plant("half of the slopes' spread", _half_spread, slopes_law(Norm.L1)),
+        Plant("no room between the lines", _no_remainder, ranges_law(Norm.LINF)),
+        Plant("midpoint rounding", _to_nearest, exact_law(Norm.LINF)),
+        Plant("wrong dual norm", _wrong_dual, width_law),
+        Plant("sqrt(2) of a pair missing", _one_sided_pair, classes_law(Norm.L2)),
+        Plant("tie counted as correct", _ties_count, tie_law),
+        Plant("deviations left out of the ellipsoid", _no_deviation, slopes_law(Norm.L2)),
+        Plant("radius stretched past the last ball", _whole_shell, exact_law(Norm.L2)),
+        Plant("winner of a window assumed fixed", _winner_fixed, pooled_law),
+    ]
