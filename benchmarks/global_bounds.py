@@ -1,78 +1,204 @@
-"""Global l2 bounds: the product of layer gains against certified ellipsoids and the optimum of LipSDP-Neuron.
+"""Global l2 bounds of dense networks beside the product, the peers' methods and what is attained, in one table.
 
-Run `python benchmarks/global_bounds.py [--seconds 30] [NAME ...]` beside ../shared (its networks are not part of the
-repository; sample_models are). One thread. `ratio` is the ellipsoid over the product; `of optimum` the ellipsoid over
-the optimum of the semidefinite program as measured with other solvers (models_peers/manifest.json).
+Run `make bench-global`, or `python benchmarks/global_bounds.py [--peers 60] [NAME ...]`. One thread; seconds are of
+processor time, all figures of a row are of one run. The networks: those that ECLipsE's own generator draws (numpy seed
+7 width + 13 layers), trained sample models of this repository, and, where ../shared is there, the peers' own weights
+and third-party networks. Columns:
+
+    product    of layer gains, certified          Fast       ECLipsE-Fast's multipliers, verified by our recursion
+    lipaudit   the ellipsoid recursion, certified floor      what LipSDP-Neuron cannot go below (dual, float64)
+    attained   from below, with a witness         eclipse-nn ECLipsE as on PyPI, its own claim
+    Clarabel   LipSDP-Neuron by cvxpy, its own claim; x: its seconds over ours
+
+`--peers S`: at most S seconds for each answer of a peer (0: none). Needs `pip install -e '.[bench]'`; where a peer is
+not installed or its network is none that it can read, the column says "-".
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import math
 import os
+import platform
+import subprocess
+import sys
+import tempfile
 import time
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from lipaudit.audit.settings import Settings
 from lipaudit.audit.subject import subject
-from lipaudit.engines.ellipsoid import Ellipsoid
-from lipaudit.engines.engine import run
+from lipaudit.engines.ellipsoid import Ellipsoid, _proven
+from lipaudit.engines.ellipsoid_balance import balanced
+from lipaudit.engines.ellipsoid_build import program
+from lipaudit.engines.ellipsoid_closed import fast, multipliers_of
+from lipaudit.engines.engine import Declined, run
 from lipaudit.engines.layer_product import LayerProduct
+from lipaudit.graph.graph import Graph, Node
 from lipaudit.graph.problem import Problem
+from lipaudit.linear.dense import Dense
 from lipaudit.numerics.norms import Norm
+from lipaudit.ops import activations
+from lipaudit.ops.affine import Affine
+from lipaudit.ops.elementwise import Elementwise
+from lipaudit.probes.ascent import ascend
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+RANDOM = ((2, 80), (5, 20), (5, 40), (10, 20), (5, 80), (10, 80), (20, 60), (50, 100), (100, 100))
 MORE = ("mnistfc_256x2", "eran_sigmoid_6x200")
 
 
-def optima() -> dict[str, float]:
-    """The known optima of LipSDP-Neuron, by the network's name."""
-    path = SHARED / "models_peers" / "manifest.json"
-    if not path.is_file():
-        return {}
-    entries = json.loads(path.read_text())
-    found = {entry["name"]: entry.get("measured", {}).get("lipsdp_upper") for entry in entries}
-    return {name: float(value) for name, value in found.items() if value is not None}
+class Network(NamedTuple):
+    name: str
+    graph: Graph
+    weights: list[np.ndarray] | None  # of a chain of ReLU layers, which the peers can read
 
 
-def networks() -> list[Path]:
-    peers = sorted((SHARED / "models_peers").glob("*.onnx"))
-    more = [path for name in MORE if (path := SHARED / "models" / f"{name}.onnx").is_file()]
-    return [*peers, *more, *sorted((ROOT / "sample_models").glob("*.onnx"))]
+def drawn(layers: int, width: int) -> list[np.ndarray]:
+    """The weights of ECLipsE's generator: each norm is drawn before its matrix."""
+    np.random.seed(7 * width + 13 * layers)  # the published recipe
+    sizes = [4, *[width] * (layers - 1), 1]
+    weights = []
+    for n, m in itertools.pairwise(sizes):
+        norm = np.random.uniform(0.4, 1.8)
+        matrix = np.random.randn(m, n)
+        weights.append(matrix * (norm / np.linalg.norm(matrix, 2)))
+    return weights
 
 
-def line(path: Path, seconds: float, optimum: float | None) -> str:
-    """One row of the table."""
-    graph = subject(path, Settings()).simplified
-    problem = Problem.over(graph, Norm.L2)
+def chain(weights: list[np.ndarray]) -> Graph:
+    nodes: list[Node] = []
+    for i, weight in enumerate(weights):
+        nodes.append(Node(f"gemm{i}", "Gemm", Affine((Dense.plain(torch.tensor(weight)),)), (len(nodes),)))
+        if i + 1 < len(weights):
+            relu = Elementwise(activations.relu(), (len(weight),))
+            nodes.append(Node(f"relu{i}", "Relu", relu, (len(nodes),)))
+    return Graph((weights[0].shape[1],), tuple(nodes), len(nodes))
+
+
+def weights_of(graph: Graph) -> list[np.ndarray] | None:
+    """The matrices of a plain chain of linear layers and ReLU; None for anything else."""
+    found = []
+    for place, node in enumerate(graph.nodes):
+        if node.inputs != (place,):
+            return None
+        if isinstance(node.op, Affine):
+            found.append(node.op.maps[0].as_matrix().numpy())
+        elif node.kind != "Relu":
+            return None
+    return found if 2 * len(found) - 1 == len(graph.nodes) else None
+
+
+def networks(names: list[str]) -> list[Network]:
+    """All that are here and whose name contains one of `names` (all for none)."""
+
+    def wanted(name: str) -> bool:
+        return not names or any(part in name for part in names)
+
+    found = [
+        Network(f"random {layers} x {width}", chain(w), w)
+        for layers, width in RANDOM
+        if wanted(f"random {layers} x {width}") and (w := drawn(layers, width))
+    ]
+    files = sorted((SHARED / "models_peers").glob("*.onnx"))
+    files += [path for name in MORE if (path := SHARED / "models" / f"{name}.onnx").is_file()]
+    files += [ROOT / "sample_models" / f"{name}.onnx" for name in ("digits_mlp", "digits_cnn")]
+    for path in files:
+        if wanted(path.stem):
+            graph = subject(path, Settings()).simplified
+            found.append(Network(path.stem, graph, weights_of(graph)))
+    return found
+
+
+def peer(method: str, weights: list[np.ndarray] | None, seconds: float) -> tuple[float | None, float | None]:
+    """(its value, its processor seconds); both None where it gives none."""
+    if weights is None or seconds <= 0 or (method == "clarabel" and sum(len(w) for w in weights) > 260):
+        return None, None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.npz"
+        np.savez(path, **{f"w{i}": w for i, w in enumerate(weights)})  # type: ignore[arg-type]
+        command = [sys.executable, str(Path(__file__).with_name("peers.py")), method, str(path)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+        except subprocess.TimeoutExpired:
+            return None, None
+    lines = done.stdout.strip().splitlines()
+    answer = json.loads(lines[-1]) if lines else {}
+    return answer.get("value"), answer.get("cpu")
+
+
+def row(network: Network, patience: float) -> str:
+    """One line of the table."""
+    problem = Problem.over(network.graph, Norm.L2)
     product = LayerProduct().bound(problem).value
-    started = time.perf_counter()
-    outcome = run(Ellipsoid(seconds=seconds), problem)
-    took = time.perf_counter() - started
+    started = time.process_time()
+    outcome = run(Ellipsoid(), problem)
+    cpu = time.process_time() - started
     if outcome.bound is None:
-        return f"{path.stem:28} {product:13.6g} {outcome.reason}"
-    value = outcome.bound.value
-    known = f"{optimum:13.6g} {value / optimum:10.5f}" if optimum else f"{'':13} {'':10}"
-    return f"{path.stem:28} {product:13.6g} {value:13.6g} {known} {value / product:8.4f} {took:8.2f}"
+        return f"| {network.name} | | {product:.5g} | | {outcome.reason} | | | | | | | |"
+    ours = outcome.bound
+    try:
+        steps = balanced(program(problem))
+        scalar = _proven(steps, [multipliers_of(steps, fast(1.0))]).value
+    except (Declined, ValueError):
+        scalar = math.inf
+    witness = ascend(network.graph, Norm.L2, None, seconds=2.0, seed=0)
+    low = 0.0 if witness is None else witness.bound.value
+    neurons = sum(int(np.prod(n.op.out_shape)) for n in network.graph.nodes if not isinstance(n.op, Affine))
+    greedy, _ = peer("ECLipsE", network.weights, patience)
+    solver, took = peer("clarabel", network.weights, patience)
+    floor = "-" if ours.floor is None else f"{ours.floor:.6g}"
+    cells = [
+        network.name,
+        str(neurons),
+        f"{product:.5g}",
+        f"{scalar:.5g}",
+        f"**{ours.value:.6g}**",
+        floor,
+        f"{ours.value / product:.3g}",
+        f"{ours.value / scalar:.3g}",
+        f"{low:.5g}",
+        f"{ours.value / low:.4g}" if low > 0.0 else "-",
+        f"{cpu:.2f}",
+        "-" if greedy is None else f"{greedy:.5g}",
+        "-" if solver is None or took is None else f"{solver:.6g} ({took:.2g} s, x{took / max(cpu, 1e-3):.0f})",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def versions() -> str:
+    """What was measured with."""
+    found = [f"{platform.machine()}, {os.cpu_count()} cores, one thread; Python {platform.python_version()}"]
+    for name in ("torch", "numpy", "cvxpy", "clarabel", "scs", "eclipse-nn"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"no {name}")
+    return ", ".join(found)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Global l2 bounds, certified.")
-    parser.add_argument("--seconds", type=float, default=30.0, help="at most, for one network")
+    parser = argparse.ArgumentParser(description="Global l2 bounds, certified, beside the peers.")
+    parser.add_argument("--peers", type=float, default=60.0, help="seconds for each answer of a peer (0: none)")
     parser.add_argument("names", nargs="*", help="only networks whose name contains one of these")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    known = optima()
-    machine = f"torch {torch.__version__}, {os.cpu_count()} cores, one thread used"
-    print(f"{machine}, at most {options.seconds:g} s a network")
-    columns = f"{'product':>13} {'ellipsoid':>13} {'LipSDP':>13} {'of optimum':>10} {'ratio':>8} {'seconds':>8}"
-    print(f"{'network':28} {columns}", flush=True)
-    for path in networks():
-        if not options.names or any(name in path.stem for name in options.names):
-            print(line(path, options.seconds, known.get(path.stem)), flush=True)
+    print(versions() + "\n")
+    titles = (
+        "network, neurons, product, Fast, lipaudit, floor, of product, of Fast, attained, bracket, CPU s, eclipse-nn"
+    )
+    print("| " + " | ".join([*titles.split(", "), "Clarabel"]) + " |")
+    print("|---" * 13 + "|", flush=True)
+    for network in networks(options.names):
+        print(row(network, options.peers), flush=True)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from lipaudit.audit.suprema import steepest_norms
 from lipaudit.engines.changeover import Changeover, path
 from lipaudit.engines.converted import Converted
 from lipaudit.engines.ellipsoid import Ellipsoid
-from lipaudit.engines.engine import Engine, Outcome, contradicted, run
+from lipaudit.engines.engine import Engine, Interrupted, Outcome, contradicted, run
 from lipaudit.engines.entrywise import Entrywise
 from lipaudit.engines.fourier import FourierEllipsoid
 from lipaudit.engines.layer_product import LayerProduct
@@ -60,25 +60,38 @@ def bound(
     starts: np.ndarray | None = None,
     source: str = "inputs",
     engines: Sequence[Engine] = (),
+    interruptible: bool = False,
 ) -> AuditReport:
     """The bracket of the Lipschitz constant over the domain (everywhere without one).
 
     starts: inputs [N, *input_shape] to begin the search for the lower bound from, besides random ones; source: their
     name, for messages.
     engines: further engines to run, whose soundness their author vouches for; named in the report.
+    interruptible: whether Ctrl-C ends the audit with a report of what was proven until then (LIP401), instead of none.
     """
     target = subject(model, settings)
     if settings.modulus:
         return bound_modulus(target, progress)
     problem = Problem.over(target.simplified, settings.norm, target.region, settings.budget, settings.limits)
     chosen = (*engines_for(settings.norm, settings.methods), *engines)
-    outcomes = []
-    for place, engine in enumerate(chosen):
-        _tell(progress, f"upper bound: {engine.label}", place, len(chosen) + 1)
-        outcomes.append(run(engine, problem))
-    _tell(progress, "lower bound: search", len(chosen), len(chosen) + 1)
-    lower = attained(target, None if starts is None else as_points(starts, target, source))
-    _tell(progress, "done", len(chosen) + 1, len(chosen) + 1)
+    outcomes: list[Outcome] = []
+    lower = None
+    try:
+        for place, engine in enumerate(chosen):
+            _tell(progress, f"upper bound: {engine.label}", place, len(chosen) + 1)
+            outcomes.append(run(engine, problem))
+        _tell(progress, "lower bound: search", len(chosen), len(chosen) + 1)
+        lower = attained(target, None if starts is None else as_points(starts, target, source))
+        _tell(progress, "done", len(chosen) + 1, len(chosen) + 1)
+    except KeyboardInterrupt as cut:
+        if isinstance(cut, Interrupted):
+            outcomes.append(Outcome(chosen[len(outcomes)], 0.0, cut.bound))
+        if not interruptible or all(outcome.bound is None for outcome in outcomes):
+            raise
+        report = assemble(target, problem, outcomes, None)
+        missing = [engine.name for engine in chosen[len(outcomes) :]] + ["the search from below"]
+        said = Finding("LIP401", str(target.loaded.facts.path), f"not done: {', '.join(missing)}")
+        return replace(report, findings=(*report.findings, said))
     return assemble(target, problem, outcomes, lower)
 
 

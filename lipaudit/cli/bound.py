@@ -32,6 +32,7 @@ def bound(
     Per-layer gains, certified upper bounds, and a lower bound that is attained at a witness (written by -o npz:PATH).
     With --inputs the search for it begins there too. A model that jumps has no constant; --modulus bounds it all the
     same, by a slope and a jump.
+    Ctrl-C prints what is proven so far, and the exit code is 130.
     """
     path, policy = resolve(model, machine, output)
     spec = inputs or policy.inputs
@@ -44,6 +45,8 @@ def bound(
     starts = None if spec is None else read_array(spec, "x", "inputs")
     with progress(output) as tell:
         report = audited(
-            "bound", settings, lambda: rooms.bound(path, settings, tell, starts=starts, source=spec or "inputs")
+            "bound",
+            settings,
+            lambda: rooms.bound(path, settings, tell, starts=starts, source=spec or "inputs", interruptible=True),
         )
     return publish(report, output, wanted)

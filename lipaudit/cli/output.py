@@ -26,6 +26,8 @@ DATA = (*PER_SAMPLE, "npz")
 _EXTRAS = {"html": ("html", ("jinja2", "matplotlib"))}
 """The extra that a format needs, and what it installs."""
 
+INTERRUPTED = 130
+
 _NARROW, _WIDE, _WIDTH = 60, 240, 80
 
 
@@ -104,9 +106,11 @@ def note(text: str, output: Output) -> None:
 
 
 def exit_code(report: AuditReport) -> int:
-    """0 audited (gate: passed), 1 a rule failed, 3 something was not audited or not proven, 4 a fault of ours."""
+    """0 audited (gate: passed), 1 a rule failed, 3 something not audited or proven, 4 our fault, 130 interrupted."""
     if any(finding.code == "LIP901" for finding in report.findings):
         return InternalError.exit_code
+    if any(finding.code == "LIP401" for finding in report.findings):
+        return INTERRUPTED
     if report.command == "gate":
         return {"pass": 0, "fail": 1}.get(report.verdict or "", 3)
     if any(finding.severity == "error" for finding in report.findings):

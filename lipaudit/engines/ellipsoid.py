@@ -15,14 +15,14 @@ from lipaudit.engines.ellipsoid_build import program
 from lipaudit.engines.ellipsoid_closed import Guess, best_closed, guessed
 from lipaudit.engines.ellipsoid_descent import descend
 from lipaudit.engines.ellipsoid_inequality import inequality
-from lipaudit.engines.ellipsoid_interior import reached, solve
+from lipaudit.engines.ellipsoid_interior import Optimum, reached, solve
 from lipaudit.engines.ellipsoid_program import Linear, Program
 from lipaudit.engines.ellipsoid_stages import loosened, staged
 from lipaudit.engines.ellipsoid_verify import output_cover, verified
 from lipaudit.engines.ellipsoid_work import newton_work, recursion_work, stages_work
-from lipaudit.engines.engine import Declined, Engine
+from lipaudit.engines.engine import Declined, Engine, Interrupted
 from lipaudit.graph.problem import Problem
-from lipaudit.numerics.bound import UpperBound
+from lipaudit.numerics.bound import UpperBound, tightest
 from lipaudit.numerics.norms import Norm
 from lipaudit.numerics.rounding import tensor_up
 
@@ -109,7 +109,7 @@ class Ellipsoid(Engine):
         return steps, self.search(steps, min(problem.deadline, time.monotonic() + self.seconds))
 
     def search(self, steps: Program, deadline: float) -> Proof:
-        """The smallest bound that was proven."""
+        """The smallest bound that was proven. Raises Interrupted with the one so far on Ctrl-C."""
         if all(isinstance(step, Linear) for step in steps.steps):
             return Proof(verified(steps, {}), {})
         closed = best_closed(steps, deadline)
@@ -119,20 +119,34 @@ class Ellipsoid(Engine):
         square, start = closed[0]
         if not square > 0.0:
             return best
-        if stages_work(steps) < WORK and (guess := staged(steps, STAGE, deadline)) is not None:
-            best = best.or_better(_proven(steps, [guess]))
-            square, start = min((square, start), (guessed(steps, guess), guess), key=lambda pair: pair[0])
-        if newton_work(steps) < WORK:
-            data = inequality(steps)
-            loose = loosened(steps, start)
-            optimum = solve(data, loose, reached(data, loose), self.tolerance, deadline)
-            floor = math.ldexp(math.sqrt(optimum.lower), steps.exponent)
-            best = best.or_better(replace(_proven(steps, reversed(optimum.guesses)), floor=floor))
-        else:
+        try:
+            if stages_work(steps) < WORK and (guess := staged(steps, STAGE, deadline)) is not None:
+                best = best.or_better(_proven(steps, [guess]))
+                square, start = min((square, start), (guessed(steps, guess), guess), key=lambda pair: pair[0])
+            if newton_work(steps) < WORK:
+                return best.or_better(self._optimum(steps, start, deadline))
             evaluations = int(WORK / recursion_work(steps))
             for guess in descend(steps, start, evaluations, deadline):
                 best = best.or_better(_proven(steps, [guess]))
+        except Interrupted as cut:
+            raise Interrupted(tightest(best.bound(), cut.bound)) from None
+        except KeyboardInterrupt:
+            raise Interrupted(best.bound()) from None
         return best
+
+    def _optimum(self, steps: Program, start: Guess, deadline: float) -> Proof:
+        """By Newton's method, from a start that is given some room first. Raises Interrupted as `search` does."""
+        data, found, loose = inequality(steps), Optimum(), loosened(steps, start)
+
+        def proof() -> Proof:
+            floor = math.ldexp(math.sqrt(found.lower), steps.exponent)
+            return replace(_proven(steps, reversed(found.guesses)), floor=floor)
+
+        try:
+            solve(data, loose, reached(data, loose), self.tolerance, deadline, found)
+        except KeyboardInterrupt:
+            raise Interrupted(proof().bound()) from None
+        return proof()
 
 
 def _proven(steps: Program, guesses: Iterable[Guess]) -> Proof:

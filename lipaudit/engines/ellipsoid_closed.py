@@ -164,20 +164,32 @@ def best_closed(program: Program, deadline: float = math.inf) -> list[tuple[floa
         if found and time.monotonic() > deadline:
             break
         chosen: Guess = {}
-
-        def choose(place: int, y: torch.Tensor, rule: Choice = rule, chosen: Guess = chosen) -> torch.Tensor:
-            chosen[place] = rule(place, y)
-            if isinstance(program.steps[place], Gain) and len(y):
-                chosen[place] = torch.full_like(chosen[place], float(chosen[place].max()))
-            return chosen[place]
-
         try:
-            value = float(torch.linalg.eigvalsh(recursion(program, choose))[-1])
+            value = float(torch.linalg.eigvalsh(recursion(program, _noting(program, rule, chosen)))[-1])
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             continue
         if math.isfinite(value):
             found.append((value, chosen))
     return sorted(found, key=lambda pair: pair[0])
+
+
+def multipliers_of(program: Program, rule: Choice) -> Guess:
+    """What one rule chooses, step by step. Raises LinAlgError where it does not work out."""
+    chosen: Guess = {}
+    recursion(program, _noting(program, rule, chosen))
+    return chosen
+
+
+def _noting(program: Program, rule: Choice, chosen: Guess) -> Choice:
+    """The rule, which writes down what it chooses; one number for all of a gain step."""
+
+    def choose(place: int, y: torch.Tensor) -> torch.Tensor:
+        chosen[place] = rule(place, y)
+        if isinstance(program.steps[place], Gain) and len(y):
+            chosen[place] = torch.full_like(chosen[place], float(chosen[place].max()))
+        return chosen[place]
+
+    return choose
 
 
 def guessed(program: Program, guess: Guess) -> float:

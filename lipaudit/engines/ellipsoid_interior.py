@@ -16,7 +16,7 @@ from lipaudit.engines.ellipsoid_blocks import Blocks, Scaled, cholesky
 from lipaudit.engines.ellipsoid_closed import Guess
 from lipaudit.engines.ellipsoid_inequality import Inequality, multipliers, rates
 
-STEPS = 120
+STEPS = 200
 """Most Newton steps: more never helped."""
 
 _BOLD = 15.0
@@ -51,23 +51,28 @@ def reached(data: Inequality, guess: Guess) -> float:
 
 
 def solve(
-    data: Inequality, guess: Guess, square: float, tolerance: float, deadline: float = math.inf, steps: int = STEPS
+    data: Inequality,
+    guess: Guess,
+    square: float,
+    tolerance: float,
+    deadline: float = math.inf,
+    found: Optimum | None = None,
 ) -> Optimum:
     """Multipliers with L^2 within `tolerance` of the optimum, relative, if neither steps nor time run out.
 
-    guess: strictly feasible multipliers with the bound sqrt(square).
+    guess: strictly feasible multipliers with the bound sqrt(square). found: what takes the answer, step by step.
     Minimises tau t - log det M for tau that grows (Boyd & Vandenberghe, Convex Optimization, 2004, 11.3). The Newton
     step d at a point gives a feasible point of the dual, Z = (P - P D P) / tau with P = 1/M and D the step's change of
     M, where its decrement is below 1 (the same, 11.6): the gap is known at any time.
     """
     barrier = _Barrier(data, math.sqrt(square))
     point = torch.cat([rates(data, guess), torch.tensor([1.5], dtype=torch.float64)])
-    found = Optimum()
+    found = Optimum() if found is None else found
     state = barrier.at(point)
     if state is None:
         return found
     tau, full, lower, central = 1.0, float(data.side), 0.0, False
-    while found.steps < steps and time.monotonic() < deadline:
+    while found.steps < STEPS and time.monotonic() < deadline:
         local = barrier.expand(state)
         if local is None:
             break
@@ -83,6 +88,7 @@ def solve(
                 break
             central = True
             lower = max(lower, t - (full - float(local.gradient @ move)) / tau)
+            found.lower = max(lower, 0.0) * square
             if t - lower <= tolerance * t:
                 break
             tau = min(local.bolder(tau, _BOLD), 2.0 * full / (tolerance * t))
@@ -94,7 +100,6 @@ def solve(
         state = after
         found.steps += 1
         found.guesses = [*found.guesses[1 - KEPT :], multipliers(data, state.point[:-1])]
-    found.lower = max(lower, 0.0) * square
     return found
 
 

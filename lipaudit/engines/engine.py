@@ -17,6 +17,14 @@ class Declined(Exception):
     """An engine's word that it has no bound for this problem, with a reason that a person can act on."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while an engine was improving a bound that it had proven already. Who does not know it stops, as ever."""
+
+    def __init__(self, bound: UpperBound) -> None:
+        super().__init__()
+        self.bound = bound
+
+
 class Engine(ABC):
     """One theorem that bounds the Lipschitz constant of a graph from above."""
 

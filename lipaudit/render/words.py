@@ -98,7 +98,8 @@ def _bracket(report: AuditReport) -> str:
         return f"L <= {numbers.upper(upper.value)}   {about}   no lower bound"
     ratio = ""
     if report.ratio is not None:
-        ratio = f"   ratio {numbers.upper(report.ratio, numbers.digits_between(1.0, report.ratio, 3))}"
+        exact = ", exact to 9 digits" if report.ratio <= 1.0 + 1e-9 else ""
+        ratio = f"   ratio {numbers.upper(report.ratio, numbers.digits_between(1.0, report.ratio, 3))}{exact}"
     return f"L is in [{low}, {numbers.upper(upper.value, digits)}]   {about}{ratio}"
 
 

@@ -1,7 +1,7 @@
 """The codes of findings and rules: what each means, why it matters, what to do. Codes are never reused.
 
 LIP0xx: rules of the gate, which a policy may turn off or down. LIP1xx: the model. LIP2xx: what the gate lacks.
-LIP3xx: the data. LIP9xx: faults of lipaudit.
+LIP3xx: the data. LIP4xx: the run. LIP9xx: faults of lipaudit.
 """
 
 from __future__ import annotations
@@ -239,6 +239,18 @@ _DATA = (
     ),
 )
 
+_RUN = (
+    Code(
+        "LIP401",
+        "interrupted",
+        "warning",
+        "Ctrl-C came before the audit was done: what it proved until then is proven, and the rest is missing.",
+        "Run it again, with a smaller --budget where it takes too long.",
+        "A bound found so far is as true as the one at the end, only larger. The exit code is 130.",
+        "lipaudit bound model.onnx --budget 20s",
+    ),
+)
+
 _FAULTS = (
     Code(
         "LIP901",
@@ -251,4 +263,4 @@ _FAULTS = (
     ),
 )
 
-CODES = {entry.code: entry for entry in (*_RULES, *_MODEL, *_GATE, *_DATA, *_FAULTS)}
+CODES = {entry.code: entry for entry in (*_RULES, *_MODEL, *_GATE, *_DATA, *_RUN, *_FAULTS)}

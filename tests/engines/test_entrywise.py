@@ -25,8 +25,6 @@ from tests.laws.region_laws import ball_around
 
 
 def bound_of(problem: Problem) -> float:
-    if problem.norm is Norm.L2:
-        return float("inf")
     try:
         return Entrywise().bound(problem).value
     except Declined:
@@ -91,4 +89,27 @@ def test_says_why_where_it_has_no_range() -> None:
     with pytest.raises(Declined, match="Softmax"):
         Entrywise().bound(Problem.over(graph, Norm.LINF))
     with pytest.raises(Declined, match="l1 and linf"):
+        entry_sums(Problem.over(graph, Norm.L2))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_exact_in_l2_where_no_weight_is_negative(seed: int) -> None:
+    """All neurons can be on at once, and the plain product is the Jacobian then: its norm, to rounding."""
+    rng = np.random.default_rng(seed)
+    depth, nodes, product = 2 + seed % 4, list[Node](), np.eye(4)
+    for i in range(depth):
+        weight = rng.random((5 if i + 1 < depth else 3, len(product)))
+        product = weight @ product
+        nodes.append(Node(f"fc{i}", "Gemm", Affine((Dense.plain(torch.tensor(weight)),)), (len(nodes),)))
+        if i + 1 < depth:
+            nodes.append(Node(f"r{i}", "Relu", Elementwise(activations.relu(), (len(weight),)), (len(nodes),)))
+    problem = Problem.over(Graph((4,), tuple(nodes), len(nodes)), Norm.L2)
+    truth = np.linalg.norm(product, 2)
+    assert truth * (1 - 1e-12) <= Entrywise().bound(problem).value <= truth * (1 + 1e-9)
+    assert Entrywise().bound(problem).value <= LayerProduct().bound(problem).value * (1 + 1e-12)
+
+
+def test_a_jacobian_too_large_for_its_norm_is_declined() -> None:
+    graph, _ = mlp(2100, 3, 2100)
+    with pytest.raises(Declined, match="2100 x 2100"):
         Entrywise().bound(Problem.over(graph, Norm.L2))
