@@ -19,7 +19,13 @@ from lipaudit.engines.ellipsoid_interior import Optimum, reached, solve
 from lipaudit.engines.ellipsoid_program import Linear, Program
 from lipaudit.engines.ellipsoid_stages import loosened, staged
 from lipaudit.engines.ellipsoid_verify import output_cover, verified
-from lipaudit.engines.ellipsoid_work import newton_work, recursion_work, stages_work
+from lipaudit.engines.ellipsoid_work import (
+    newton_memory,
+    newton_work,
+    recursion_memory,
+    recursion_work,
+    stages_work,
+)
 from lipaudit.engines.engine import Declined, Engine, Interrupted
 from lipaudit.graph.problem import Problem
 from lipaudit.numerics.bound import UpperBound, tightest
@@ -33,6 +39,9 @@ SLACKS = (0.0, 1e-8, 1e-5, 1e-3)
 
 WORK = 2e12
 """Floating-point operations that the search for multipliers may take: the same on every machine."""
+
+MEMORY = 2.0 * 2**30
+"""Bytes that it may take."""
 
 STAGE = 0.5
 """The tolerance of a stage: the ellipsoids that follow are the tighter for some slack."""
@@ -123,9 +132,9 @@ class Ellipsoid(Engine):
             if stages_work(steps) < WORK and (guess := staged(steps, STAGE, deadline)) is not None:
                 best = best.or_better(_proven(steps, [guess]))
                 square, start = min((square, start), (guessed(steps, guess), guess), key=lambda pair: pair[0])
-            if newton_work(steps) < WORK:
+            if newton_work(steps) < WORK and newton_memory(steps) < MEMORY:
                 return best.or_better(self._optimum(steps, start, deadline))
-            evaluations = int(WORK / recursion_work(steps))
+            evaluations = int(WORK / recursion_work(steps)) if recursion_memory(steps) < MEMORY else 0
             for guess in descend(steps, start, evaluations, deadline):
                 best = best.or_better(_proven(steps, [guess]))
         except Interrupted as cut:

@@ -1,4 +1,4 @@
-"""How much work a search for multipliers is, in floating-point operations: what decides which one is made."""
+"""How much work and memory a search for multipliers takes: what decides, before it begins, which one is made."""
 
 from __future__ import annotations
 
@@ -45,3 +45,18 @@ def recursion_work(program: Program) -> float:
         else:
             work += 18.0 * float(kept + max(sources, targets)) ** 3
     return work if math.isfinite(work) else math.inf
+
+
+def recursion_memory(program: Program) -> float:
+    """Bytes that an evaluation of the recursion keeps for its gradient: some matrices of what is alive at each step."""
+    total = 0.0
+    for step in program.steps:
+        if step.sources != (0,) or step.kept:
+            side = sum(program.sizes[v] for v in (*step.kept, *step.targets))
+            total += 8.0 * 8.0 * float(side) ** 2
+    return total
+
+
+def newton_memory(program: Program) -> float:
+    """Bytes of Newton's method: some matrices as wide as all neurons, and the rows of the inequality."""
+    return 8.0 * 16.0 * float(sum(_parts(program))) ** 2
