@@ -20,6 +20,7 @@ from lipaudit.cli.files import append_whole, write_whole
 from lipaudit.cli.options import Output
 from lipaudit.cli.output import publish, targets
 from lipaudit.errors import UsageError
+from lipaudit.render import FORMATS
 from tests.render.reports import ATTACKED, GATE
 
 CALLS = ("open", "write", "fsync", "close", "replace", "unlink", "ftruncate")
@@ -123,7 +124,7 @@ def test_an_addition_is_whole_or_nothing(tmp_path: Path, code: int) -> None:
 def test_every_format_is_whole_or_not_there_and_the_report_is_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kinds = ("text", "json", "markdown", "junit", "sarif", "github", "csv", "jsonl", "npz")
+    kinds = (*FORMATS, "npz")
     output = Output(files=[f"{kind}:{tmp_path / kind}" for kind in kinds])
     wanted = targets(output, [], data=kinds)
     publish(ATTACKED, output, wanted)
