@@ -8,7 +8,7 @@ above the truth, and within 1e-6 of it by our tightest proof. The others are wri
   Gram iteration of the kernel        Delattre et al. 2024 (lip4conv, orthogonium): 4 steps, stride ignored
   reshaped kernel and coefficient     deel-torchlip: ||reshape(K)|| sqrt(ceil(k / s) ...), one a group
   power iteration                     10 and 100 steps, what spectral normalisation does: a value from below
-  svdvals                             of the dense matrix, to 3000 rows
+  svdvals                             of the dense matrix, to 1200 rows
 
 and then, for each network with a convolution, what all its merged linear layers take at both precisions.
 """
@@ -40,8 +40,8 @@ from lipaudit.numerics.norms import Norm
 from lipaudit.ops.affine import Affine
 
 MODELS = Path(__file__).parents[2] / "shared" / "models"
-DENSE = 3000
-GRAM_FLOPS = 3e10
+DENSE = 1200
+GRAM_FLOPS = 1e10
 
 
 class Layer(NamedTuple):

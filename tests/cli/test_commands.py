@@ -291,3 +291,18 @@ def test_different_norms_of_inputs_and_outputs(capsys: Captured, folder: Path) -
     assert "the inputs' norm alone" in err
     found = data(capsys, 0, "local", *common, "l1:l2", "--inputs", "digits_mlp.npz:x")
     assert 0.0 < found["samples"]["norm"]["max"] <= found["lower"]["value"] * 1.01
+
+
+def test_precision_is_asked_for_and_shown(capsys: Captured, folder: Path) -> None:
+    """Every linear layer says how it was proven, how far it may be from the truth, and in what time."""
+    shutil.copy(SAMPLES / "digits_cnn.onnx", folder)
+    common = ("digits_cnn.onnx", "--preprocess", "none", "--method", "product", "--precision")
+    for precision in ("1e-3", "1e-6"):
+        shown = data(capsys, 0, "bound", *common, precision, "--memory", "500MB")
+        linear = [layer for layer in shown["layers"] if layer["seconds"] is not None]
+        assert len(linear) >= 3
+        assert all(layer["gap"] <= float(precision) for layer in linear)
+        assert all(layer["lower"]["value"] <= layer["gain"]["value"] for layer in linear)
+    out, _ = answer(capsys, 0, "bound", *common, "1e-3", "-v")
+    assert "Norms of linear layers" in out
+    assert "Cholesky residual" in out

@@ -34,6 +34,8 @@ inputs = "val.npz:x"
 labels = "val.npz:y"
 output = "logits"
 budget = "2m"
+precision = 1e-6
+memory = "500MB"
 seed = 7
 baseline = "accepted.toml"
 method = ["product"]
@@ -79,6 +81,8 @@ def test_every_key_at_once() -> None:
         shapes={"image": (1, 3, 32, 32)},
         methods=("product",),
         budget=120.0,
+        precision=1e-6,
+        memory=5e8,
         seed=7,
         baseline=HERE / "accepted.toml",
         limits=Limits(
