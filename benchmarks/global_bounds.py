@@ -2,16 +2,16 @@
 
 Run `make bench-global`, or `python benchmarks/global_bounds.py [--peers 60] [NAME ...]`. One thread; seconds are of
 processor time, all figures of a row are of one run. The networks: those that ECLipsE's own generator draws (numpy seed
-7 width + 13 layers), trained sample models of this repository, and, where ../shared is there, the peers' own weights
-and third-party networks. Columns:
+7 width + 13 layers), a residual one, trained sample models of this repository, and, where ../shared is there, the
+peers' own weights and third-party networks. Columns:
 
     product    of layer gains, certified          Fast       ECLipsE-Fast's multipliers, verified by our recursion
     lipaudit   the ellipsoid recursion, certified floor      what LipSDP-Neuron cannot go below (dual, float64)
     attained   from below, with a witness         eclipse-nn ECLipsE as on PyPI, its own claim
-    Clarabel   LipSDP-Neuron by cvxpy, its own claim; x: its seconds over ours
+    Clarabel   LipSDP-Neuron by cvxpy, its own claim; x: a peer's seconds over ours
 
-`--peers S`: at most S seconds for each answer of a peer (0: none). Needs `pip install -e '.[bench]'`; where a peer is
-not installed or its network is none that it can read, the column says "-".
+`--peers S`: at most S processor seconds for each answer of a peer (0: none). Needs `pip install -e '.[bench]'`; where
+a peer is not installed or its network is none that it can read, the column says "-".
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import json
 import math
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,7 @@ from lipaudit.engines.layer_product import LayerProduct
 from lipaudit.graph.graph import Graph, Node
 from lipaudit.graph.problem import Problem
 from lipaudit.linear.dense import Dense
+from lipaudit.linear.selection import Selection
 from lipaudit.numerics.norms import Norm
 from lipaudit.ops import activations
 from lipaudit.ops.affine import Affine
@@ -84,6 +86,29 @@ def chain(weights: list[np.ndarray]) -> Graph:
     return Graph((weights[0].shape[1],), tuple(nodes), len(nodes))
 
 
+def residual(blocks: int, width: int) -> Graph:
+    """784 inputs, blocks z -> relu(z + U relu(V z)), 10 outputs: the shape of GLipSDP's FC-R18, weights of one seed."""
+    generator = torch.Generator().manual_seed(0)
+
+    def weight(m: int, n: int, size: float = 1.0) -> Dense:
+        return Dense.plain(torch.randn(m, n, generator=generator, dtype=torch.float64) * size * n**-0.5)
+
+    nodes: list[Node] = []
+
+    def add(op: Affine | Elementwise, *inputs: int) -> int:
+        nodes.append(Node(f"n{len(nodes)}", type(op).__name__, op, inputs))
+        return len(nodes)
+
+    relu = Elementwise(activations.relu(), (width,))
+    z = add(relu, add(Affine((weight(width, 784),)), 0))
+    for _ in range(blocks):
+        inner = add(relu, add(Affine((weight(width, width),)), z))
+        around = Selection.reshape((width,), (width,))
+        z = add(relu, add(Affine((around, weight(width, width, 0.5))), z, inner))
+    add(Affine((weight(10, width),)), z)
+    return Graph((784,), tuple(nodes), len(nodes))
+
+
 def weights_of(graph: Graph) -> list[np.ndarray] | None:
     """The matrices of a plain chain of linear layers and ReLU; None for anything else."""
     found = []
@@ -108,6 +133,8 @@ def networks(names: list[str]) -> list[Network]:
         for layers, width in RANDOM
         if wanted(f"random {layers} x {width}") and (w := drawn(layers, width))
     ]
+    if wanted("residual 8 x 64"):
+        found.append(Network("residual 8 x 64", residual(8, 64), None))
     files = sorted((SHARED / "models_peers").glob("*.onnx"))
     files += [path for name in MORE if (path := SHARED / "models" / f"{name}.onnx").is_file()]
     files += [ROOT / "sample_models" / f"{name}.onnx" for name in ("digits_mlp", "digits_cnn")]
@@ -119,17 +146,16 @@ def networks(names: list[str]) -> list[Network]:
 
 
 def peer(method: str, weights: list[np.ndarray] | None, seconds: float) -> tuple[float | None, float | None]:
-    """(its value, its processor seconds); both None where it gives none."""
+    """(its value, its processor seconds); (None, the limit) where that is not enough, None twice where it cannot."""
     if weights is None or seconds <= 0 or (method == "clarabel" and sum(len(w) for w in weights) > 260):
         return None, None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.npz"
         np.savez(path, **{f"w{i}": w for i, w in enumerate(weights)})  # type: ignore[arg-type]
-        command = [sys.executable, str(Path(__file__).with_name("peers.py")), method, str(path)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-        except subprocess.TimeoutExpired:
-            return None, None
+        command = [sys.executable, str(Path(__file__).with_name("peers.py")), method, str(path), str(int(seconds))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == -signal.SIGXCPU:
+        return None, seconds
     lines = done.stdout.strip().splitlines()
     answer = json.loads(lines[-1]) if lines else {}
     return answer.get("value"), answer.get("cpu")
@@ -153,7 +179,7 @@ def row(network: Network, patience: float) -> str:
     witness = ascend(network.graph, Norm.L2, None, seconds=2.0, seed=0)
     low = 0.0 if witness is None else witness.bound.value
     neurons = sum(int(np.prod(n.op.out_shape)) for n in network.graph.nodes if not isinstance(n.op, Affine))
-    greedy, _ = peer("ECLipsE", network.weights, patience)
+    greedy, spent = peer("ECLipsE", network.weights, patience)
     solver, took = peer("clarabel", network.weights, patience)
     floor = "-" if ours.floor is None else f"{ours.floor:.6g}"
     cells = [
@@ -168,10 +194,17 @@ def row(network: Network, patience: float) -> str:
         f"{low:.5g}",
         f"{ours.value / low:.4g}" if low > 0.0 else "-",
         f"{cpu:.2f}",
-        "-" if greedy is None else f"{greedy:.5g}",
-        "-" if solver is None or took is None else f"{solver:.6g} ({took:.2g} s, x{took / max(cpu, 1e-3):.0f})",
+        _answer(greedy, spent, cpu),
+        _answer(solver, took, cpu),
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _answer(value: float | None, seconds: float | None, ours: float) -> str:
+    if seconds is None:
+        return "-"
+    times = f"x{seconds / max(ours, 1e-3):.0f}"
+    return f"none in {seconds:.0f} s (>{times})" if value is None else f"{value:.6g} ({seconds:.2g} s, {times})"
 
 
 def versions() -> str:

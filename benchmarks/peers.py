@@ -1,4 +1,6 @@
-"""One answer of another tool for a chain of ReLU layers, in a process of its own: `peers.py METHOD WEIGHTS.npz`.
+"""One answer of another tool for a chain of ReLU layers, in its own process: `peers.py METHOD WEIGHTS.npz SECONDS`.
+
+It is killed (SIGXCPU) once it has used that much processor time.
 
 Prints one line of JSON: value and cpu (seconds of this process, imports aside), or why there is none. The inputs are
 reduced to the row space of the first matrix beforehand, which changes no answer and is kind to every solver.
@@ -10,6 +12,7 @@ import contextlib
 import importlib
 import io
 import json
+import resource
 import sys
 import time
 import warnings
@@ -50,7 +53,7 @@ def clarabel(weights: list[np.ndarray]) -> float:
 
 
 def main() -> None:
-    method, path = sys.argv[1:]
+    method, path, seconds = sys.argv[1:]
     with np.load(path) as stored:
         weights = [stored[f"w{i}"] for i in range(len(stored.files))]
     if weights[0].shape[1] > weights[0].shape[0]:
@@ -61,6 +64,8 @@ def main() -> None:
     try:
         importlib.import_module("cvxpy" if method == "clarabel" else "eclipse_nn.LipConstEstimator")
         started = time.process_time()
+        limit = int(started) + int(seconds) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
         value = clarabel(weights) if method == "clarabel" else eclipse(weights, method)
         print(json.dumps({"value": value, "cpu": time.process_time() - started}))
     except Exception as error:  # noqa: BLE001 - whatever it says is the answer of the table

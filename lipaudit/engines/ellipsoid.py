@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
+import numpy as np
 import torch
 
 from lipaudit.engines.ellipsoid_balance import balanced
@@ -107,7 +108,7 @@ class Ellipsoid(Engine):
         squares = diagonal[:, None] + diagonal[None, :] - 2.0 * cover
         room = (diagonal[:, None] + diagonal[None, :] + 2.0 * cover.abs()) * 2.0**-50
         roots = tensor_up(torch.sqrt((squares + room).clamp(min=0.0)))
-        pairs = tensor_up(torch.ldexp(roots, torch.tensor(steps.exponent))).fill_diagonal_(0.0)
+        pairs = tensor_up(torch.from_numpy(np.ldexp(roots.numpy(), steps.exponent))).fill_diagonal_(0.0)
         return pairs, proof.bound()
 
     def prove(self, problem: Problem) -> tuple[Program, Proof]:

@@ -29,23 +29,25 @@ def balanced(program: Program) -> Program:
     state, choose = begun(program), jacobi(0.5)
     for place, step in enumerate(program.steps):
         if isinstance(step, Linear):
-            step = _shifted(step, [-shifts[s] for s in step.sources], [0] * len(step.targets), program.sizes)
+            base = max((shifts[s] for s in step.sources), default=0)
+            step = _shifted(step, [-shifts[s] for s in step.sources], [base] * len(step.targets), program.sizes)
         trial = replace(program, steps=(*steps, step, *program.steps[place + 1 :]))
         try:
             order, y = advanced(trial, place, state, choose)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             return program
         if isinstance(step, Linear):
-            scale = torch.ones(len(y), dtype=torch.float64)
+            scale, changes = torch.ones(len(y), dtype=torch.float64), list[int]()
             for target in step.targets:
                 at = indices(order, (target,), program.sizes)
                 peak = float(y.diagonal()[at].max()) if len(at) else 0.0
                 if not math.isfinite(peak):
                     return program
                 change = round(math.log2(peak) / 2) if peak > 0.0 else 0
-                shifts[target] = change if abs(change) >= SHIFT else 0
-                scale[at] = 2.0 ** -shifts[target]
-            step = _shifted(step, [0] * len(step.sources), [shifts[t] for t in step.targets], program.sizes)
+                changes.append(change if abs(change) >= SHIFT else 0)
+                shifts[target] = base + changes[-1]
+                scale[at] = 2.0 ** -changes[-1]
+            step = _shifted(step, [0] * len(step.sources), changes, program.sizes)
             y = y * scale * scale[:, None]
         else:
             shifts[step.targets[0]] = shifts[step.sources[0]]
@@ -73,6 +75,6 @@ def _shifted(step: Linear, sources: list[int], targets: list[int], sizes: tuple[
 def _ldexp(x: torch.Tensor, powers: torch.Tensor) -> torch.Tensor:
     """x 2^powers, exact but for entries that leave the normal range (off by TINY at most).
 
-    Not by torch.ldexp, which takes its powers in float32.
+    Not by torch.ldexp, which takes its powers in float32 in some versions.
     """
     return torch.from_numpy(np.ldexp(x.numpy(), powers.numpy().astype(np.int32)))

@@ -18,6 +18,7 @@ from lipaudit.engines.ellipsoid_interior import _Barrier, reached, solve
 from lipaudit.engines.ellipsoid_program import Program
 from lipaudit.engines.ellipsoid_stages import loosened, staged
 from lipaudit.engines.ellipsoid_verify import verified
+from lipaudit.engines.layer_product import LayerProduct
 from lipaudit.graph.graph import Graph, Node
 from lipaudit.graph.problem import Problem
 from lipaudit.linear.dense import Dense
@@ -26,7 +27,7 @@ from lipaudit.numerics.norms import Norm
 from lipaudit.ops import activations
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.elementwise import Elementwise
-from tests.engines.test_ellipsoid import KINDS, Net, chain, jacobian_norms, residual
+from tests.engines.test_ellipsoid import KINDS, Net, chain, dense, identity, jacobian_norms, residual
 
 
 def steps_of(graph: Graph, seed: int) -> Program:
@@ -183,3 +184,19 @@ def test_the_answer_does_not_depend_on_time() -> None:
 def test_an_engine_cut_short_says_nothing_about_its_optimum() -> None:
     problem = replace(Problem.over(deep(4, 30, 1.0), Norm.L2), deadline=0.0)
     assert Ellipsoid().bound(problem).floor is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_residual_blocks_are_joint(seed: int) -> None:
+    """relu(z + U relu(V z)) four times, as in FC-R18: to the optimum, far below 1 + L for each block."""
+    net = Net(seed, 20)
+    value = net.scalar(net.linear(10, 0), 0)
+    for _ in range(4):
+        inner = net.scalar(net.add(Affine((dense(net.weight(10, 10) / 10**0.5),)), value), 0)
+        value = net.scalar(net.add(Affine((identity(10), dense(net.weight(10, 10) / 20**0.5))), value, inner), 0)
+    net.linear(3, value)
+    problem = Problem.over(net.graph(), Norm.L2)
+    bound = Ellipsoid().bound(problem)
+    assert bound.slack is not None
+    assert bound.slack < 2e-5
+    assert jacobian_norms(net.graph(), problem, seed) <= bound.value < 0.2 * LayerProduct().bound(problem).value
