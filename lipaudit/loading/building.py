@@ -58,9 +58,9 @@ class Builder:
         self._names = {id(proto): Names(proto, path)} if names is None else names
         self._scope = Scope(self._names[id(proto)])
 
-    def again(self) -> Builder:
+    def again(self, *, jumps: bool | None = None) -> Builder:
         """A builder of the same graph with nothing bound, which shares the constants that were read."""
-        return Builder(self.proto, self.opset, self.path, self._names, self.jumps)
+        return Builder(self.proto, self.opset, self.path, self._names, self.jumps if jumps is None else jumps)
 
     def bind(self, name: str, value: Value) -> None:
         self._scope.values[name] = value

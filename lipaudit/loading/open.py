@@ -11,8 +11,9 @@ import numpy as np
 import onnx
 import torch
 
-from lipaudit.errors import UsageError
+from lipaudit.errors import LipauditError, UsageError
 from lipaudit.graph.graph import Graph, prune
+from lipaudit.graph.simplify.fuse_choices import fuse_choices, jumps_left
 from lipaudit.linear.map import LinearMap, Shape
 from lipaudit.linear.selection import NOTHING, Selection
 from lipaudit.loading.batching import Built, batch_of
@@ -84,12 +85,12 @@ def _read(
     opset = _opset(model, str(file))
     builder = Builder(model.graph, opset, file, jumps=jumps)
     wanted = _outputs(model.graph, output)
-    graph, inputs, outputs, arrays = _function(builder, choice, wanted)
+    builder, graph, inputs, outputs, arrays = _continuous(builder, choice, wanted)
     varying = tuple(facts for facts in inputs if facts.held is None)
 
     def read(shapes: dict[str, Shape]) -> Built:
         again = replace(choice, shapes={**choice.shapes, **shapes}, varying=tuple(facts.name for facts in varying))
-        other, found, results, _ = _function(builder.again(), again, wanted)
+        _, other, found, results, _ = _continuous(builder.again(jumps=jumps), again, wanted)
         return other, tuple(facts for facts in found if facts.held is None), results
 
     batch = batch_of((graph, varying, outputs), read)
@@ -98,10 +99,33 @@ def _read(
     return Loaded(facts, graph, runnable)
 
 
-def _function(
-    builder: Builder, choice: Choice, wanted: list[str]
-) -> tuple[Graph, tuple[TensorFacts, ...], tuple[TensorFacts, ...], dict[str, np.ndarray]]:
-    """(graph, the inputs that vary or are held, outputs, the values of those held)."""
+Function = tuple[Graph, tuple[TensorFacts, ...], tuple[TensorFacts, ...], dict[str, np.ndarray]]
+"""The graph, the inputs that vary or are held, outputs, the values of those held."""
+
+
+def _continuous(builder: Builder, choice: Choice, wanted: list[str]) -> tuple[Builder, *Function]:
+    """The function, and the builder that read it.
+
+    A model that is refused for its jumps is read once more with them: where every one turns out to be a choice between
+    branches that agree at its threshold, nothing of it jumps.
+    """
+    try:
+        return builder, *_function(builder, choice, wanted)
+    except RefusedModel as refused:
+        if builder.jumps or not any(refusal.code == "LIP105" for refusal in refused.refusals):
+            raise
+        second = builder.again(jumps=True)
+        try:
+            graph, inputs, outputs, arrays = _function(second, choice, wanted)
+        except LipauditError:
+            raise refused from None
+        graph = prune(fuse_choices(graph))
+        if jumps_left(graph):
+            raise
+        return second, graph, inputs, outputs, arrays
+
+
+def _function(builder: Builder, choice: Choice, wanted: list[str]) -> Function:
     inputs, arrays = read_inputs(builder, choice)
     source, varying = bind_inputs(builder, inputs, choice, arrays)
     graph, outputs = _build(builder, source, wanted, str(builder.path))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from lipaudit.graph.graph import Graph, prune
 from lipaudit.graph.simplify.fuse_activations import fuse_activations
+from lipaudit.graph.simplify.fuse_choices import fuse_choices
 from lipaudit.graph.simplify.fuse_exponentials import fuse_exponentials
 from lipaudit.graph.simplify.fuse_leaky import fuse_leaky
 from lipaudit.graph.simplify.fuse_lengths import fuse_lengths
@@ -14,6 +15,7 @@ from lipaudit.graph.simplify.merge_affine import merge_affine
 from lipaudit.graph.simplify.pair_sorts import pair_sorts
 
 REWRITES: tuple[Callable[[Graph], Graph], ...] = (
+    fuse_choices,
     fuse_exponentials,
     fuse_activations,
     fuse_leaky,
