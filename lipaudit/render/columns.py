@@ -45,7 +45,7 @@ def rows(report: AuditReport) -> Iterator[dict[str, Value]]:
         blank: dict[str, Value] = dict.fromkeys(header(report)[len(start) + 1 :])
         for row in range(max(map(len, known.values()), default=0)):
             values = {name: column[row].item() for name, column in known.items() if row < len(column)}
-            yield start | {"index": row if part.drawn is None else int(part.drawn[row])} | blank | values
+            yield start | {"index": part.index(row)} | blank | values
 
 
 def header(report: AuditReport) -> list[str]:

@@ -57,6 +57,8 @@ def document(report: AuditReport) -> Json:
         content["lower"] = {**bound_json(report.lower.bound), "method": report.lower.name}
     if report.modulus is not None:
         content["modulus"] = modulus_json(report.modulus)
+    if report.drawn is not None:
+        content["drawn"] = [int(place) for place in report.drawn]
     if report.samples is not None:
         content["samples"] = samples_json(report.samples)
     if report.regions is not None:

@@ -184,7 +184,7 @@ def _samples(report: AuditReport) -> Table:
         return Table(title, ("", ""), ((Cell("samples"), Cell("0", "warn")),))
     rows = [(Cell("samples"), Cell(str(len(samples.values))), Cell(samples.source, "name"))]
     for name, value in words.quantiles(samples).items():
-        note = f"sample {samples.argmax}" if name == "max" else ""
+        note = f"sample {report.index(samples.argmax)}" if name == "max" else ""
         rows.append((Cell(name), Cell(numbers.nearest(value), "strong"), Cell(note)))
     return Table(title, ("", "", ""), tuple(rows), frozenset({1}))
 
@@ -194,7 +194,7 @@ def _regions(report: AuditReport, regions: Regions) -> Table:
     title = f"Certified constants within {words.plain(regions.radius)} of each input ({words.norms(report.problem)})"
     rows = [(Cell("samples"), Cell(str(len(values))), Cell(regions.source, "name"))]
     for name, place in (("min", 0), ("median", len(values) // 2), ("max", -1)) if len(values) else ():
-        value, note = float(values[place]), f"sample {regions.argmax}" if name == "max" else ""
+        value, note = float(values[place]), f"sample {report.index(regions.argmax)}" if name == "max" else ""
         rows.append((Cell(f"upper {name}"), Cell(numbers.upper(value), "strong"), Cell(note)))
     for label, count in regions.counts().items():
         rows.append((Cell("by"), Cell(str(count)), Cell(label, "name")))

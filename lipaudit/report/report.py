@@ -142,6 +142,7 @@ class Attained:
 class Steepest:
     """A sample that the model amplifies most: where, how much ('numeric'), and in which direction.
 
+    index: among the samples that were audited.
     point, direction: in the input's shape and in raw units; the direction has length 1 in the input's norm.
     """
 
@@ -324,6 +325,10 @@ class AuditReport:
     assumptions: tuple[str, ...] = ()
     drawn: np.ndarray | None = None
     parts: tuple[AuditReport, ...] = ()
+
+    def index(self, place: int) -> int:
+        """Where the sample at this place stands among all that were given."""
+        return place if self.drawn is None else int(self.drawn[place])
 
     @property
     def ratio(self) -> float | None:

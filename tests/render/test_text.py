@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from unittest import mock
@@ -10,10 +11,13 @@ import numpy as np
 import pytest
 
 from lipaudit.render import reporters
+from lipaudit.render.csv import CsvReporter
+from lipaudit.render.html import HtmlReporter
+from lipaudit.render.json import JsonReporter
 from lipaudit.render.layouts import cells
 from lipaudit.render.markdown import MarkdownReporter
 from lipaudit.render.text import TextReporter
-from lipaudit.report.report import Layer, Radii, Samples
+from lipaudit.report.report import Layer, Radii, Samples, Steepest
 from tests.render.reports import (
     ALL,
     ATTACKED,
@@ -24,6 +28,7 @@ from tests.render.reports import (
     INFINITE,
     LOCAL,
     REFUSED,
+    REGIONS,
     attained,
     method,
     up,
@@ -124,6 +129,20 @@ def test_local_names_the_largest_sample_and_certify_counts_the_wrong_ones() -> N
     shown = TextReporter().render(CERTIFY)
     assert " ".join(shown.split()).count("misclassified 4 radius 0, counted apart") == 1
     assert "certified at 0.25 75.0% 75 of 100" in " ".join(shown.split())
+
+
+def test_a_sample_is_named_by_its_place_among_those_given() -> None:
+    few = replace(DRAWN, drawn=np.arange(101) * 7)
+    assert TextReporter().render(few).count("sample 700") == 2
+    assert "sample 100" not in TextReporter().render(few)
+    assert "sample 700" in HtmlReporter().render(few)
+    assert "\n700,3.0,4.0\n" in CsvReporter().render(few)
+    assert json.loads(JsonReporter().render(few))["drawn"] == [7 * place for place in range(101)]
+
+
+DRAWN = replace(
+    REGIONS, samples=Samples("x", np.linspace(1.0, 3.0, 101), steepest=(Steepest(100, 3.0, np.zeros(3), np.ones(3)),))
+)
 
 
 def test_the_remedy_stands_once_a_code() -> None:

@@ -165,7 +165,7 @@ def _part(report: AuditReport, name: str, room: Room, count: int) -> Part:
         tables=dict.fromkeys(TABLES) | {name: _cut(table, room) for name, table in found.items()},
         histogram=sensitivity(f"{name}-norms", report) if drawn and samples is not None else None,
         curve=accuracy(f"{name}-accuracy", report, radii) if drawn and radii is not None else None,
-        worst=tuple(map(_worst, samples.steepest)) if drawn and samples is not None else (),
+        worst=tuple(_worst(report, one) for one in samples.steepest) if drawn and samples is not None else (),
         regression=radii is not None and radii.tolerance is not None,
     )
 
@@ -225,13 +225,13 @@ def _sample_claims(report: AuditReport) -> list[Claim]:
     return found
 
 
-def _worst(steepest: Steepest) -> Worst:
+def _worst(report: AuditReport, steepest: Steepest) -> Worst:
     point, direction = as_picture(steepest.point), as_picture(steepest.direction)
     flat = steepest.direction.reshape(-1)
     order = np.argsort(-np.abs(flat), kind="stable")[:_ENTRIES]
     entries = tuple((str(int(index)), f"{flat[index]:+.3f}") for index in order)
     return Worst(
-        index=steepest.index,
+        index=report.index(steepest.index),
         norm=numbers.nearest(steepest.norm),
         point="" if point is None else input_image(point),
         direction="" if direction is None else direction_image(direction),
