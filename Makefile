@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types contracts samples bench-local bench-global models ops golden picture docs fuzz fuzz-norms bench-norms clean
+.PHONY: help setup demo test check format lint types contracts samples campaign-local bench-local bench-global models ops golden picture docs fuzz fuzz-norms bench-norms clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,8 +43,12 @@ contracts: $(READY)  ## check which room imports which
 samples: $(READY)  ## train and export the sample models again
 	$(BIN)/python sample_models/build.py
 
-bench-local: $(READY)  ## local Jacobian norms against the naive loop, in one run
+bench-local: $(READY)  ## local Jacobian norms against the naive loop; bounds over balls and radii against what is met
 	$(BIN)/python benchmarks/local.py
+	$(BIN)/python benchmarks/regions.py
+
+campaign-local: $(READY)  ## 100,000 attempts on certified radii and regional bounds of small random graphs
+	$(BIN)/python -m tests.ranges.campaign --attempts 100000
 
 bench-global: $(READY)  ## global bounds on the peers' own networks, beside what they are known to reach
 	$(BIN)/python benchmarks/global_bounds.py

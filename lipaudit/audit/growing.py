@@ -16,16 +16,15 @@ from lipaudit.numerics.rounding import tensor_down
 from lipaudit.probes.witness import values_at
 from lipaudit.ranges.ball import Ball
 from lipaudit.ranges.constants import ROWS, constants_of, drops_of
-from lipaudit.ranges.near import Late, Near, near
+from lipaudit.ranges.near import Late, Near, batch_size, near
 from lipaudit.ranges.rows import Weights
 from lipaudit.ranges.shells import grown
 
-BATCH = 32
 FIRST = 0.35
 """Of the distance at which the margin's linear part would be used up: the first ball that is looked at."""
 
-RELAXED, WHOLE = 7, 6
-"""Balls a sample is looked at with linear relaxation alone, and then with the constants over them too."""
+RELAXED, WHOLE = 9, 7
+"""Balls a sample is looked at by what is known from its centre, and then with the constants over them too."""
 
 BELOW = 0.7
 """Of the radius that relaxation shows: the first ball whose constants are found."""
@@ -61,14 +60,14 @@ def local_radii(
     the differences of two outputs over the whole domain. A batch has twice its share of the time that is left.
     """
     values, places = known.clone(), worth.nonzero()[:, 0]
-    weights, done = Weights(), 0
+    weights, done, step = Weights(), 0, batch_size(logits)
     if len(pairs) > ROWS:
         return Grown(values, len(places))
-    for start in range(0, len(places), BATCH):
+    for start in range(0, len(places), step):
         now = time.monotonic()
         if now >= deadline:
             break
-        rows = places[start : start + BATCH]
+        rows = places[start : start + step]
         share = 2.0 * (deadline - now) * len(rows) / (len(places) - start)
         batch = _Batch.of(logits, norm, domain, points[rows], labels[rows], pairs, weights, min(deadline, now + share))
         values[rows] = torch.maximum(values[rows], batch.radii())
@@ -137,28 +136,30 @@ class _Batch:
         return torch.nan_to_num(guess, nan=0.0, posinf=0.0).clamp(0.0, 1e100)
 
     def _relaxed(self, rows: torch.Tensor, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """By linear relaxation alone, which is cheap."""
+        """From the centre alone, which is cheap."""
         around = self._near(rows, radius)
-        return torch.full_like(self.margins[rows], torch.inf), self._left(around, rows)
+        return torch.full_like(self.margins[rows], torch.inf), self._left(around, rows, 0)
 
     def _whole(self, rows: torch.Tensor, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """With the constants over the balls too."""
         around = self._near(rows, radius)
-        weights = 1.0 / self.margins[rows].clamp_min(1e-150).square()
         try:
-            constants = constants_of(around, self.seeds[rows], weights, STEPS)
+            constants = constants_of(around, self.seeds[rows], self._weights(rows), STEPS)
         except MemoryError:
             raise Late from None
-        return constants, self._left(around, rows)
+        return constants, self._left(around, rows, STEPS)
+
+    def _weights(self, rows: torch.Tensor) -> torch.Tensor:
+        return 1.0 / self.margins[rows].clamp_min(1e-150).square()
 
     def _near(self, rows: torch.Tensor, radius: torch.Tensor) -> Near:
         return near(self.graph, Ball(self.points[rows], radius, self.norm, self.domain), self.weights, self.deadline)
 
-    def _left(self, around: Near, rows: torch.Tensor) -> torch.Tensor:
+    def _left(self, around: Near, rows: torch.Tensor, steps: int) -> torch.Tensor:
         """[r, J]: at most the margins anywhere in the balls, from their drops and from the ranges of the outputs."""
         g, box = self.seeds[rows].flatten(2), around.boxes[self.graph.output]
         low, high = box.lower.flatten(1).unsqueeze(1), box.upper.flatten(1).unsqueeze(1)
         # entries 1, -1 and 0 alone: a difference of two ends, rounded once
         by_range = tensor_down(torch.where(g > 0, low, torch.where(g < 0, -high, 0.0)).sum(2))
-        by_drop = tensor_down(self.margins[rows] - drops_of(around, self.seeds[rows]))
+        by_drop = tensor_down(self.margins[rows] - drops_of(around, self.seeds[rows], self._weights(rows), steps))
         return torch.maximum(by_drop, torch.nan_to_num(by_range, nan=-torch.inf))

@@ -24,7 +24,7 @@ from lipaudit.numerics.norms import Norm, NormPair
 from lipaudit.ranges.ball import Ball
 from lipaudit.ranges.constants import ROWS, Slopes
 from lipaudit.ranges.entries import Unknown
-from lipaudit.ranges.near import Late, Near, near
+from lipaudit.ranges.near import Late, Near, batch_size, near
 from lipaudit.ranges.rows import Weights
 from lipaudit.report.report import Regions
 
@@ -128,7 +128,7 @@ def whole_bound(problem: Problem) -> float:
 
 def batches(graph: Graph, count: int) -> list[slice]:
     """Consecutive slices of samples: few enough for their rows to fit, and for the budget to be looked at."""
-    step = max(1, min(32, graph.batch))
+    step = batch_size(graph)
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 

@@ -12,6 +12,7 @@ neurons, and is at most the layer by layer form of `entries`. In l2 the ellipsoi
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass
 from typing import final
 
@@ -22,7 +23,7 @@ from lipaudit.numerics.norms import Norm
 from lipaudit.numerics.rounding import gamma, sqrt_up, tensor_up, up
 from lipaudit.ranges.cover import Block, Form, certified, form, improved
 from lipaudit.ranges.entries import Unknown, magnitudes
-from lipaudit.ranges.near import JOINED, Near, Neurons, reaches
+from lipaudit.ranges.near import JOINED, Late, Near, Neurons, reaches
 from lipaudit.ranges.rows import pulled
 
 STEPS = 20
@@ -64,10 +65,11 @@ class Slopes:
         weights: [B, K], not negative: how much each of them matters, which moves the effort and nothing that is proven.
         """
         if norm is Norm.L2:
-            return lengths_of(form([*self.blocks, self.asked]), weights, steps)
+            return lengths_of(form([*self.blocks, self.asked]), weights, steps, self.near.deadline)
         # |row|_1 <= sqrt(n) |row|_2, of the whole row or of what the neurons add to C; |row|_inf <= |row|_2
         size = sqrt_up(float(self.asked.rows.shape[2])) if norm is Norm.LINF else 1.0
-        whole, apart = (lengths_of(form([*self.blocks, self.asked], d), weights, steps) * size for d in (False, True))
+        data = (form([*self.blocks, self.asked], d) for d in (False, True))
+        whole, apart = (lengths_of(joint, weights, steps, self.near.deadline) * size for joint in data)
         around = tensor_up(torch.minimum(whole, _dual(self.asked, norm) + apart) * (1.0 + 2.0**-48))
         return torch.minimum(self.sums(norm), around)
 
@@ -76,11 +78,11 @@ class Slopes:
         if norm is Norm.LINF:
             return self.lengths(norm, steps=steps).amax(1)
         if norm is Norm.L2:
-            return norm_of(form([*self.blocks, self.asked]), steps)
+            return norm_of(form([*self.blocks, self.asked]), steps, self.near.deadline)
         count, n = self.asked.rows.shape[1:]
         # |column|_1 <= sqrt(K) |column|_2, of the whole matrix or of what the neurons add to C
         data = (form([*self.blocks, self.asked], d) for d in (False, True))
-        whole, apart = (norm_of(joint, steps) * sqrt_up(float(count)) for joint in data)
+        whole, apart = (norm_of(joint, steps, self.near.deadline) * sqrt_up(float(count)) for joint in data)
         slip = self.asked.error.sum(1)
         columns = (self.asked.rows.abs().sum(1).amax(1) if n else slip) * up(1.0 + gamma(count + 4)) + slip
         around = tensor_up(torch.minimum(whole, columns + apart) * up(1.0 + gamma(count + 8)))
@@ -148,19 +150,32 @@ def constants_of(near: Near, seeds: torch.Tensor, weights: torch.Tensor, steps: 
     return found
 
 
-def drops_of(near: Near, seeds: torch.Tensor) -> torch.Tensor:
-    """[B, J]: how far below its value at the centre each functional can be in the ball, rounded up; inf if unknown."""
+def drops_of(near: Near, seeds: torch.Tensor, weights: torch.Tensor, steps: int) -> torch.Tensor:
+    """[B, J]: how far below its value at the centre each functional can be in the ball, rounded up; inf if unknown.
+
+    By linear relaxation, and by the ellipsoid of the secants from the centre. weights, steps: as in `Slopes.lengths`.
+    """
     if near.graph.output in near.blocked:
         return torch.full(seeds.shape[:2], torch.inf, dtype=torch.float64)
     rows = pulled(near.graph, near.secants, near.weights, near.graph.output, seeds)
-    return reaches(rows, near.secants, near.ball, near.boxes[0])[0]
+    drops = reaches(rows, near.secants, near.ball, near.boxes[0])[0]
+    if near.joined.size > JOINED:
+        return drops
+    joint = form([*near.joined.blocks, near.joined.block([rows])])
+    around = tensor_up(lengths_of(joint, weights, steps, near.deadline) * near.ball.reach()[:, None])
+    return torch.minimum(drops, around)
 
 
-def lengths_of(joint: Form, weights: torch.Tensor | None, steps: int) -> torch.Tensor:
-    """[B, K]: sqrt(Y_kk), at least the l2 length of each row asked for; inf where no multipliers prove any."""
+def lengths_of(joint: Form, weights: torch.Tensor | None, steps: int, deadline: float) -> torch.Tensor:
+    """[B, K]: sqrt(Y_kk), at least the l2 length of each row asked for; inf where no multipliers prove any.
+
+    Raises Late where the deadline comes first.
+    """
     share = torch.ones(len(joint.start), joint.asked, dtype=torch.float64) if weights is None else weights
     found, done = [share[:0]], 0
     for part in joint.parts():
+        if time.monotonic() > deadline:
+            raise Late
         own = share[done : done + len(part.start)]
         done += len(part.start)
 
@@ -173,10 +188,15 @@ def lengths_of(joint: Form, weights: torch.Tensor | None, steps: int) -> torch.T
     return torch.cat(found)
 
 
-def norm_of(joint: Form, steps: int) -> torch.Tensor:
-    """[B]: sqrt(lambda_max(Y)), at least the l2 norm of all rows asked for together; inf where unproven."""
+def norm_of(joint: Form, steps: int, deadline: float) -> torch.Tensor:
+    """[B]: sqrt(lambda_max(Y)), at least the l2 norm of all rows asked for together; inf where unproven.
+
+    Raises Late where the deadline comes first.
+    """
     found: list[float] = []
     for part in joint.parts():
+        if time.monotonic() > deadline:
+            raise Late
         y, proven = certified(part, improved(part, _largest, steps))
         found += [
             sqrt_up(dense_l2(rows).value) if fine else torch.inf for rows, fine in zip(y, proven.tolist(), strict=True)

@@ -47,6 +47,7 @@ class Near:
     """What is known of a batch of balls.
 
     boxes, centres: by value, ranges over the balls, and thin boxes around the values at their centres.
+    secants: the models from the centre, by place; joined: the undecided neurons by them, in the order of the graph.
     blocked: the values behind a node that has no model; no row is pulled from there to the input.
     """
 
@@ -57,6 +58,7 @@ class Near:
     secants: Mapping[int, Local]
     blocked: frozenset[int]
     weights: Weights
+    joined: Neurons
     deadline: float = math.inf
 
     def slopes(self) -> dict[int, Local]:
@@ -89,7 +91,17 @@ def near(graph: Graph, ball: Ball, weights: Weights, deadline: float = math.inf)
             except Unknown:
                 blocked.add(place)
         boxes.append(own)
-    return Near(graph, ball, tuple(boxes), centres, joined.models, frozenset(blocked), weights, deadline)
+    return Near(graph, ball, tuple(boxes), centres, joined.models, frozenset(blocked), weights, joined, deadline)
+
+
+def batch_size(graph: Graph) -> int:
+    """How many balls are looked at together: many for small graphs; few where one alone takes its time.
+
+    It depends on the graph alone, so that answers do not depend on the machine.
+    """
+    nonlinear = [node.op for node in graph.nodes if not isinstance(node.op, Affine)]
+    neurons = min(JOINED, sum(int(torch.Size(op.out_shape).numel()) for op in nonlinear))
+    return max(1, min(32, graph.batch, 2**20 // max(1, neurons * neurons)))
 
 
 def refined(joined: Neurons, ball: Ball, box: Box, value: int, own: Box, centre: Box) -> Box:
