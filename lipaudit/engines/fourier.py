@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+import numpy as np
 import torch
 
 from lipaudit.engines.engine import Declined, Engine
@@ -86,7 +87,7 @@ class FourierEllipsoid(Engine):
         squares = diagonal[:, None] + diagonal[None, :] - 2.0 * cover
         room = (diagonal[:, None] + diagonal[None, :] + 2.0 * cover.abs()) * 2.0**-50
         roots = tensor_up(torch.sqrt((squares + room).clamp(min=0.0)))
-        pairs = tensor_up(torch.ldexp(roots, torch.tensor(proof.program.exponent))).fill_diagonal_(0.0)
+        pairs = tensor_up(torch.from_numpy(np.ldexp(roots.numpy(), proof.program.exponent))).fill_diagonal_(0.0)
         return pairs, UpperBound(proof.value, _EVIDENCE)
 
     def prove(self, problem: Problem) -> Proof:
