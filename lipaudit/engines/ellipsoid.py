@@ -85,7 +85,7 @@ class Ellipsoid(Engine):
     the problem's deadline cut it short, and then it is proven all the same.
     """
 
-    seconds: float = 60.0
+    seconds: float = 40.0
     tolerance: float = 2e-5
     name: ClassVar[str] = "ellipsoid"
     label: ClassVar[str] = "ellipsoid recursion"
