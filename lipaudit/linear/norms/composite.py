@@ -20,7 +20,7 @@ from lipaudit.linear.norms.dense_l2 import dense_l2
 from lipaudit.linear.norms.entries import SAFE_FROM_UNDERFLOW, schur_sum, underflow_of_copy
 from lipaudit.linear.norms.insist import insist
 from lipaudit.linear.norms.limits import Limits
-from lipaudit.linear.norms.lower import lower_l2
+from lipaudit.linear.norms.lower import affordable, lower_l2
 from lipaudit.linear.norms.sparse import as_sparse, entries, sparse_gram
 from lipaudit.linear.norms.sums import unscaled
 from lipaudit.linear.selection import Selection
@@ -54,6 +54,8 @@ def composite_l2(
     known = tightest(_pieces(part, of) if known is None else known, schur)
     if limits.spent or not SAFE_FROM_UNDERFLOW < schur.value < 1.0 / SAFE_FROM_UNDERFLOW:
         return known, None
+    if not affordable(part, limits):
+        return known, 0.0
     lower = lower_l2(part, limits.precision, limits.deadline)
     if limits.reached(known.value, lower.value) or not lower.value > 0.0:
         return known, lower.value

@@ -24,7 +24,7 @@ from lipaudit.linear.norms.conv_l2 import axes_of, conv_l2, cost
 from lipaudit.linear.norms.entries import schur_sum
 from lipaudit.linear.norms.insist import insist
 from lipaudit.linear.norms.limits import Limits
-from lipaudit.linear.norms.lower import Lower, lower_l2
+from lipaudit.linear.norms.lower import Lower, affordable, lower_l2
 from lipaudit.linear.norms.semi_circulant import semi_circulant, semi_cost
 from lipaudit.linear.norms.sums import flushed, subnormal, unit_scaled, unscaled
 from lipaudit.numerics.bound import UpperBound, tightest
@@ -44,6 +44,8 @@ def conv_norm(part: Conv, limits: Limits) -> tuple[UpperBound, float]:
     wrapped = axes_of(part.kernel.shape[2:], part.source[2:], part.stride, part.dilation, part.pads)
     if limits.affords(cost(part.kernel, wrapped, part.groups)):
         best = tightest(_circulant(part), best)
+    if not affordable(part, limits):
+        return best, 0.0
     limits = _sharpened(part, limits)
     lower = lower_l2(part, limits.precision, limits.deadline)
     if limits.reached(best.value, lower.value) or not lower.value > 0.0 or part.kernel.numel() == 0:

@@ -14,8 +14,11 @@ from typing import NamedTuple
 
 import torch
 
-from lipaudit.linear.map import Adjoint, LinearMap
-from lipaudit.linear.norms.entries import SAFE_FROM_UNDERFLOW, inflated, is_composite, majorant_sum
+from lipaudit.linear.conv import Conv
+from lipaudit.linear.dense import Dense
+from lipaudit.linear.map import Adjoint, Compose, LinearMap, Sum
+from lipaudit.linear.norms.entries import SAFE_FROM_UNDERFLOW, inflated, majorant_sum, underflow_of_copy
+from lipaudit.linear.norms.limits import Limits
 from lipaudit.numerics.norms import Norm, NormPair
 from lipaudit.numerics.rounding import add_up, div_down, down, gamma, mul_up
 
@@ -42,9 +45,30 @@ def attained(part: LinearMap, pair: NormPair, x: torch.Tensor) -> float:
     if not peak > SAFE_FROM_UNDERFLOW:
         return 0.0
     lost = mul_up(gamma(part.roundings + 1), inflated(peak, 2 * part.roundings + 4))
-    if is_composite(part):
-        lost = add_up(lost, mul_up(2.0**-60, peak))  # partial products that underflow, far below the peak
+    lost = add_up(lost, mul_up(underflow_of_copy(part), float(x.abs().max())))  # partial products below the range
     return div_down(max(0.0, down(reached - lost)), length)
+
+
+def affordable(part: LinearMap, limits: Limits) -> bool:
+    """Whether a full run of Lanczos fits what one method may take."""
+    return limits.affords(2.0 * STEPS * _work(part), 8.0 * STEPS * min(part.in_size, part.out_size))
+
+
+def _work(part: LinearMap) -> float:
+    """About how many operations one application takes."""
+    match part:
+        case Adjoint():
+            return _work(part.of)
+        case Compose():
+            return sum(_work(piece) for piece in part.maps)
+        case Sum():
+            return sum(_work(term) for term in part.terms)
+        case Conv():
+            return 2.0 * part.out_size * math.prod(part.kernel.shape[1:])
+        case Dense():
+            return 2.0 * part.out_size * part.weight.shape[-1]
+        case _:
+            return 2.0 * max(part.in_size, part.out_size)
 
 
 def lower_l2(part: LinearMap, precision: float, deadline: float = math.inf, steps: int = STEPS) -> Lower:

@@ -25,7 +25,7 @@ from lipaudit.linear.norms.entries import (
     with_error,
 )
 from lipaudit.linear.norms.limits import Limits
-from lipaudit.linear.norms.lower import attained, lower_l2
+from lipaudit.linear.norms.lower import affordable, attained, lower_l2
 from lipaudit.linear.norms.mixed import mixed_norm
 from lipaudit.linear.norms.sparse import as_sparse, entries
 from lipaudit.linear.pointwise import Diagonal
@@ -69,7 +69,7 @@ class OperatorNorms:
         if known.lower is None and 0.0 < known.upper.value < math.inf and not self.limits.spent:
             started = time.monotonic()
             value = _from_below(row_of(parts) if len(parts) > 1 else parts[0], pair, self.limits)
-            lower = LowerBound(min(value, known.upper.value), "attained")
+            lower = LowerBound(min(value, known.upper.value), "attained") if value > 0.0 else None
             known = Account(known.upper, lower, known.seconds + time.monotonic() - started)
             self._rows[tuple(map(id, parts)), pair] = (parts, known)
         return known
@@ -99,7 +99,7 @@ class OperatorNorms:
         if key not in self._known:
             started = time.monotonic()
             upper, lower = self._compute(part, pair)
-            below = None if lower is None else LowerBound(lower, "attained")
+            below = LowerBound(lower, "attained") if lower else None
             # the map is kept, so its id stays its own
             self._known[key] = (part, Account(upper, below, time.monotonic() - started))
         return self._known[key][1]
@@ -195,6 +195,8 @@ def row_of(parts: tuple[LinearMap, ...]) -> LinearMap:
 
 def _from_below(part: LinearMap, pair: NormPair, limits: Limits) -> float:
     """A value that |A x|_q / |x|_p attains: at a Ritz vector, at a unit vector, or where a row is aligned."""
+    if not affordable(part, limits):
+        return 0.0
     if pair == NormPair.of(Norm.L2):
         return lower_l2(part, limits.precision, limits.deadline).value
     majorant = part.majorant()
