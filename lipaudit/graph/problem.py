@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import final
 
+import torch
+
 from lipaudit.graph.graph import Graph, Node, fold
 from lipaudit.linear.norms.limits import DEFAULT_LIMITS, Limits
 from lipaudit.linear.norms.operator import OperatorNorms
@@ -24,6 +26,7 @@ class Problem:
     region: boxes [B, *input_shape] (the bound holds inside each), all of R^n where the caller knows no domain.
     boxes: the range of every value over the region, in the graph's numbering.
     deadline: when to stop improving, in time.monotonic() seconds.
+    hints: inputs [1, *input_shape] that an engine met and a search from below may begin at; no part of the question.
     """
 
     graph: Graph
@@ -32,6 +35,7 @@ class Problem:
     boxes: tuple[Box, ...]
     norms: OperatorNorms = field(default_factory=OperatorNorms)
     deadline: float = float("inf")
+    hints: list[torch.Tensor] = field(default_factory=list)
 
     @staticmethod
     def over(
