@@ -28,6 +28,7 @@ from lipaudit.engines.converted import Converted
 from lipaudit.engines.ellipsoid import Ellipsoid
 from lipaudit.engines.engine import Engine, Interrupted, Outcome, contradicted, run
 from lipaudit.engines.entrywise import Entrywise
+from lipaudit.engines.exact import Exact
 from lipaudit.engines.fourier import FourierEllipsoid
 from lipaudit.engines.layer_product import LayerProduct
 from lipaudit.errors import UsageError
@@ -48,6 +49,7 @@ ENGINES: tuple[Engine, ...] = (
     FourierEllipsoid(),
     Changeover(),
     Converted((LayerProduct(), Ellipsoid(), FourierEllipsoid())),
+    Exact(),
 )
 SEARCH_SECONDS = 4.0
 
@@ -81,18 +83,20 @@ def bound(
             _tell(progress, f"upper bound: {engine.label}", place, len(chosen) + 1)
             outcomes.append(run(engine, problem))
         _tell(progress, "lower bound: search", len(chosen), len(chosen) + 1)
-        lower = attained(target, None if starts is None else as_points(starts, target, source))
+        begin = [*problem.hints, *([] if starts is None else [as_points(starts, target, source)])]
+        lower = attained(target, torch.cat(begin) if begin else None)
         _tell(progress, "done", len(chosen) + 1, len(chosen) + 1)
     except KeyboardInterrupt as cut:
         if isinstance(cut, Interrupted):
             outcomes.append(Outcome(chosen[len(outcomes)], 0.0, cut.bound))
         if not interruptible or all(outcome.bound is None for outcome in outcomes):
             raise
-        report = assemble(target, problem, outcomes, None)
+        report = assemble(target, problem, [outcome for outcome in outcomes if outcome.apt], None)
         missing = [engine.name for engine in chosen[len(outcomes) :]] + ["the search from below"]
         said = Finding("LIP401", str(target.loaded.facts.path), f"not done: {', '.join(missing)}")
         return replace(report, findings=(*report.findings, said))
-    return assemble(target, problem, outcomes, lower)
+    told = [outcome for outcome in outcomes if outcome.apt or settings.methods]
+    return assemble(target, problem, told, lower)
 
 
 def _tell(progress: Progress | None, what: str, done: int, total: int) -> None:

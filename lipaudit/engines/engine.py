@@ -25,6 +25,10 @@ class Interrupted(KeyboardInterrupt):
         self.bound = bound
 
 
+class Inapplicable(Declined):
+    """The same of an engine for another kind of network: said where somebody asked for it by name, else left out."""
+
+
 class Engine(ABC):
     """One theorem that bounds the Lipschitz constant of a graph from above."""
 
@@ -44,12 +48,16 @@ class Engine(ABC):
 @final
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one engine: exactly one of bound and reason is there."""
+    """What became of one engine: exactly one of bound and reason is there.
+
+    apt: false where the engine is for another kind of network altogether.
+    """
 
     engine: Engine
     seconds: float
     bound: UpperBound | None = None
     reason: str | None = None
+    apt: bool = True
 
 
 def run(engine: Engine, problem: Problem) -> Outcome:
@@ -62,7 +70,7 @@ def run(engine: Engine, problem: Problem) -> Outcome:
     try:
         answer = engine.bound(problem)
     except Declined as why:
-        return Outcome(engine, time.monotonic() - start, reason=str(why))
+        return Outcome(engine, time.monotonic() - start, reason=str(why), apt=not isinstance(why, Inapplicable))
     except MemoryError:
         return Outcome(engine, time.monotonic() - start, reason="it ran out of memory")
     except (ArithmeticError, ValueError, RuntimeError) as error:

@@ -12,7 +12,7 @@ from typing import ClassVar, final
 import numpy as np
 import torch
 
-from lipaudit.engines.engine import Declined, Engine
+from lipaudit.engines.engine import Declined, Engine, Inapplicable
 from lipaudit.engines.exact_cells import Cell, firm_weights, has_no_interior, is_flat, look_inside, shrunk
 from lipaudit.engines.exact_pieces import Form, Hinge, Pieces, pieces
 from lipaudit.graph.problem import Problem
@@ -22,7 +22,7 @@ from lipaudit.numerics.norms import Norm
 from lipaudit.numerics.rounding import add_up, gamma, mul_up, sqrt_up, up
 
 MOST = 64
-"""Neurons that a region may leave open, inputs and outputs, for the engine to be tried unasked."""
+"""Neurons that a region may leave open, inputs, and outputs."""
 
 _POINTS = 4096
 """Samples of the region, which show most cells to have an interior without a linear program."""
@@ -59,23 +59,27 @@ class Exact(Engine):
     name: ClassVar[str] = "exact"
     label: ClassVar[str] = "branch and bound on sign patterns"
 
-    def fits(self, problem: Problem) -> bool:
-        """Whether it is worth trying unasked: a small network, few neurons left open by a region that is bounded."""
-        sizes = (problem.graph.input_shape, problem.graph.output_shape)
-        if not problem.region.finite or max(math.prod(size) for size in sizes) > MOST or len(problem.region.lower) > 1:
-            return False
-        try:
-            return 0 < pieces(problem).undecided() <= MOST
-        except Declined:
-            return False
-
     def bound(self, problem: Problem) -> UpperBound:
-        found = self.explore(problem)
-        if found.point is not None:
-            problem.hints.append(torch.as_tensor(found.point).reshape(1, *problem.graph.input_shape))
-        ended = "exact" if found.complete and found.point is not None else "ended"
-        said = f"{ended if found.complete else 'stopped'} after {found.nodes} nodes"
-        return UpperBound(found.value, f"branch and bound on sign patterns, {said}")
+        found = self._small(problem)
+        if found is not None:
+            raise Inapplicable(found)
+        explored = self.explore(problem)
+        if explored.point is not None:
+            problem.hints.append(torch.as_tensor(explored.point).reshape(1, *problem.graph.input_shape))
+        ended = "stopped" if not explored.complete else "ended" if explored.point is None else "exact"
+        return UpperBound(explored.value, f"branch and bound on sign patterns, {ended} after {explored.nodes} nodes")
+
+    def _small(self, problem: Problem) -> str | None:
+        """Why it is not worth trying; None for a small network with few neurons that a bounded region leaves open."""
+        if not problem.region.finite:
+            return "it tells apart the cells of a bounded region: give one with --domain"
+        if max(math.prod(size) for size in (problem.graph.input_shape, problem.graph.output_shape)) > MOST:
+            return f"it is for networks of at most {MOST} inputs and outputs"
+        try:
+            count = pieces(problem).undecided()
+        except Declined as why:
+            return str(why)
+        return f"the region leaves {count} neurons open, more than the {MOST} it is for" if count > MOST else None
 
     def explore(self, problem: Problem) -> Exploration:
         """The search itself, over a problem of one region. Raises Declined where the network is not of its kind."""

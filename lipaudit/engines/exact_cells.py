@@ -143,6 +143,8 @@ def look_inside(cell: Cell, low: np.ndarray, high: np.ndarray) -> Look:
     """The deepest point of the cell (its sides measured in their own lengths), by HiGHS; trusted for nothing."""
     k, n = cell.slope.shape
     lengths = np.abs(cell.slope).sum(1)
+    if not (np.isfinite(lengths).all() and np.isfinite(cell.start).all()):
+        return Look(None, None)
     lengths = np.where(lengths > 0.0, lengths, 1.0)
     width = np.where(high > low, high - low, 1.0)
     # x = low + width y, 0 <= y <= 1: maximise t with (slope x + start) / length >= t
@@ -168,6 +170,8 @@ def firm_weights(cell: Cell, low: np.ndarray, high: np.ndarray) -> np.ndarray | 
     """
     k, n = cell.slope.shape
     lengths = np.abs(cell.slope).sum(1)
+    if not (np.isfinite(lengths).all() and np.isfinite(cell.start).all()):
+        return None
     lengths = np.where(lengths > 0.0, lengths, 1.0)
     slope, width = cell.slope / lengths[:, None], high - low
     first = (cell.slope @ low + cell.start) / lengths

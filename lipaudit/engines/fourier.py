@@ -10,7 +10,7 @@ from typing import ClassVar, final
 import numpy as np
 import torch
 
-from lipaudit.engines.engine import Declined, Engine
+from lipaudit.engines.engine import Declined, Engine, Inapplicable
 from lipaudit.engines.fourier_build import program
 from lipaudit.engines.fourier_descent import descend
 from lipaudit.engines.fourier_program import Bend, Gain, Linear, Program, Step
@@ -96,7 +96,7 @@ class FourierEllipsoid(Engine):
             raise Declined("an ellipsoid bounds the l2 norm; its bound is carried over by the converted method")
         whole = program(problem)
         if not any(math.prod(cells) > 1 for cells in whole.lattices()):
-            raise Declined("it has no convolution: the ellipsoid recursion says as much")
+            raise Inapplicable("it has no convolution: the ellipsoid recursion says as much")
         # what is small is said better by a multiplier for each neuron: the ellipsoid recursion's business
         share = min(1.0, 0.1 + _neurons(problem) / 4000)
         deadline = min(problem.deadline, time.monotonic() + share * self.seconds)

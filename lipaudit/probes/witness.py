@@ -95,10 +95,18 @@ def _pairs(points: torch.Tensor, directions: torch.Tensor, region: Box | None) -
     firsts, seconds = [], []
     for step in _STEPS:
         move = step * scale * unit
+        base = points if region is None else _room_for(points, move.abs(), region)
         for start, end in ((0.0, 1.0), (-1.0, 0.0), (-0.5, 0.5)):
-            firsts.append(points + start * move)
-            seconds.append(points + end * move)
+            firsts.append(base + start * move)
+            seconds.append(base + end * move)
     x, y = torch.cat(firsts), torch.cat(seconds)
     if region is not None:
         x, y = (torch.minimum(torch.maximum(end, region.lower), region.upper) for end in (x, y))
     return x, y
+
+
+def _room_for(points: torch.Tensor, move: torch.Tensor, region: Box) -> torch.Tensor:
+    """The points, as far from the region's faces as a step takes: on a face, no step would keep its direction."""
+    low, high = region.lower + move, region.upper - move
+    kept = torch.minimum(torch.maximum(points, low), high)
+    return torch.where(low <= high, kept, points)

@@ -98,7 +98,8 @@ def _bracket(report: AuditReport) -> str:
         return f"L <= {numbers.upper(upper.value)}   {about}   no lower bound"
     ratio = ""
     if report.ratio is not None:
-        exact = ", exact to 9 digits" if report.ratio <= 1.0 + 1e-9 else ""
+        close = report.ratio - 1.0
+        exact = ", exact to 9 digits" if close <= 1e-9 else ", exact to 6 digits" if close <= 1e-6 else ""
         ratio = f"   ratio {numbers.upper(report.ratio, numbers.digits_between(1.0, report.ratio, 3))}{exact}"
     return f"L is in [{low}, {numbers.upper(upper.value, digits)}]   {about}{ratio}"
 

@@ -69,10 +69,11 @@ def test_without_a_domain_every_pattern_counts() -> None:
     small = exact_laws.draw(2)
     unbounded = Problem.over(small.graph(), Norm.L2)
     inside = exact_laws.value_of(small, Norm.L2)
-    everywhere = Exact().bound(unbounded).value
-    assert everywhere >= inside * (1 - 1e-12)
-    assert not Exact().fits(unbounded)
-    assert Exact().fits(Problem.over(small.graph(), Norm.L2, small.box))
+    assert Exact().explore(unbounded).value >= inside * (1 - 1e-12)
+    outcome = run(Exact(), unbounded)
+    assert outcome.reason is not None
+    assert "--domain" in outcome.reason
+    assert not outcome.apt
 
 
 def test_what_is_not_made_of_hinges_is_declined() -> None:

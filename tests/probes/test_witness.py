@@ -18,6 +18,7 @@ from lipaudit.ops import activations
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.elementwise import Elementwise
 from lipaudit.probes.ascent import ascend
+from lipaudit.probes.jacobian import jacobian_norms
 from lipaudit.probes.witness import best_witness, slopes_below, values_at
 
 
@@ -102,3 +103,18 @@ def test_a_constant_function_has_no_witness() -> None:
     graph = Graph((3,), (Node("fc", "Gemm", Affine((Dense.plain(weight),)), (0,)),), 1)
     point = torch.ones(1, 3, dtype=torch.float64)
     assert best_witness(graph, Norm.L2, point, point, None) is None
+
+
+@pytest.mark.parametrize("norm", Norm)
+def test_a_point_on_a_face_keeps_its_direction(norm: Norm) -> None:
+    """In the corner of a box, with a steepest direction that leads out of it on one side and in on the other."""
+    weight = torch.tensor([[1.0, -1.0, 2.0], [0.5, 1.0, 1.0]], dtype=torch.float64)
+    graph = Graph((3,), (Node("fc", "Gemm", Affine((Dense.plain(weight),)), (0,)),), 1)
+    region = Box(torch.zeros(1, 3, dtype=torch.float64), torch.ones(1, 3, dtype=torch.float64))
+    point = torch.tensor([[1.0, 1.0, 0.0]], dtype=torch.float64)
+    found = jacobian_norms(graph.forward, point, norm, directions=True)
+    assert found.direction is not None
+    witness = best_witness(graph, norm, point, found.direction, region)
+    assert witness is not None
+    assert witness.bound.value >= float(found.norm[0]) * (1 - 1e-6)
+    assert region.contains(torch.stack([witness.x, witness.y]))
