@@ -118,16 +118,19 @@ def regions(
 
 
 def _divide(values: torch.Tensor, chosen: torch.Tensor, place: int, graph: Graph, ball: Ball, deadline: float) -> None:
-    """Lowers the values, in place, by the cells of each ball's box: exact in linf for small networks."""
+    """Lowers the values, in place, by the cells of each ball's box: exact in linf for small networks.
+
+    Gives up after a few balls in a row that are not for it.
+    """
+    vain = 0
     for row in range(len(values)):
         left = deadline - time.monotonic()
-        if left <= 0.0:
+        if left <= 0.0 or vain == 3:
             return
         box = ball.rows(slice(row, row + 1)).box()
         problem = Problem.over(graph, ball.norm, box, left)
         outcome = run(Exact(min(CELL_SECONDS, left / (len(values) - row))), problem)
-        if not outcome.apt:
-            return
+        vain = 0 if outcome.apt else vain + 1
         if outcome.bound is not None and outcome.bound.value < float(values[row]):
             values[row], chosen[row] = outcome.bound.value, place
 
