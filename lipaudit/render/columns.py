@@ -15,7 +15,8 @@ def columns(report: AuditReport) -> dict[str, np.ndarray]:
     """The columns by name, each [count]; empty for an audit that looked at no samples.
 
     norm: of the Jacobian (numeric). upper: certified, over the ball around the sample. label: as given.
-    radius: certified, in raw units. correct: classified as labelled.
+    radius: certified, in raw units. whole_domain: the one from constants over the whole domain alone.
+    correct: classified as labelled.
     attacked: the distance of the nearest counterexample found, rounded up (inf: none); answer: its class (-1: none).
     """
     found: dict[str, np.ndarray] = {}
@@ -27,6 +28,8 @@ def columns(report: AuditReport) -> dict[str, np.ndarray]:
         if report.radii.labels is not None:
             found["label"] = report.radii.labels
         found["radius"] = report.radii.values
+        if report.radii.whole is not None:
+            found["whole_domain"] = report.radii.whole
         found["correct"] = np.asarray(report.radii.correct, dtype=bool)
         if report.radii.attack is not None:
             found |= {"attacked": report.radii.attack.values, "answer": report.radii.attack.answers}

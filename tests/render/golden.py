@@ -13,8 +13,8 @@ from tests.render.reports import ALL
 
 FOLDER = Path(__file__).parent / "golden"
 EXTENSIONS = {"text": "txt", "markdown": "md", "junit": "xml", "cyclonedx": "cdx.json", "github": "github.txt"}
-SAMPLED = ("local", "regions", "certify", "attacked")
-UNDRAWN = ("regions", "attacked")
+SAMPLED = ("local", "regions", "certify", "attacked", "grown")
+UNDRAWN = ("regions", "attacked", "grown")
 """Reports whose page has a figure like that of another one: one of each is enough to keep."""
 
 

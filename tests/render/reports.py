@@ -132,6 +132,8 @@ ATTACKED = replace(
     ),
 )
 
+GROWN = replace(CERTIFY, radii=replace(CERTIFIED, whole=CERTIFIED.values * 0.5))
+
 REFUSED = AuditReport(
     "bound",
     Model("bad.onnx", "", 0, (), (), None),
@@ -210,6 +212,7 @@ ALL = {
     "regions": REGIONS,
     "certify": CERTIFY,
     "attacked": ATTACKED,
+    "grown": GROWN,
     "refused": REFUSED,
     "gate": GATE,
     "group": GROUP,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -14,6 +16,8 @@ _BINS = 40
 _STEPS = 160
 _FAR = 8.0
 """From which ratio on the axis is logarithmic."""
+
+_WITHOUT = "by global constants alone"
 
 _SMALL, _LARGE = 1e-60, 1e60
 """What an axis can show; a sample beyond is counted in the caption."""
@@ -85,6 +89,8 @@ def accuracy(name: str, report: AuditReport, radii: Radii) -> Drawing | None:
     high = max(reach) * 1.05
     grid = np.linspace(0.0, high, _STEPS + 1)
     certified = np.array([radii.accuracy_at(float(radius)) for radius in grid])
+    alone = None if radii.whole is None else replace(radii, values=radii.whole)
+    globally = None if alone is None else np.array([alone.accuracy_at(float(radius)) for radius in grid])
     withstood = None if attack is None else np.array([attack.accuracy_at(float(radius)) for radius in grid])
 
     units = "raw input units" if report.problem.units.startswith("raw") else "model input units"
@@ -94,6 +100,8 @@ def accuracy(name: str, report: AuditReport, radii: Radii) -> Drawing | None:
         if withstood is not None:
             axes.step(grid, withstood, where="post", color=ATTAINED, linewidth=2, label="at most, by attack")
             axes.fill_between(grid, withstood, step="post", color=MUTED, alpha=0.12, linewidth=0)
+        if globally is not None:
+            axes.step(grid, globally, where="pre", color=CERTIFIED, linewidth=1.4, linestyle="--", label=_WITHOUT)
         axes.fill_between(grid, certified, step="pre", color=CERTIFIED, alpha=0.25, linewidth=0)
         axes.step(grid, certified, where="pre", color=CERTIFIED, linewidth=2.5, label="at least, certified")
         axes.axhline(radii.clean_accuracy, color=INK, linewidth=1.2, linestyle=":", label="clean accuracy")
