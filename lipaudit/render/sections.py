@@ -221,7 +221,7 @@ def _radii(report: AuditReport, radii: Radii) -> Table:
             rows.append((Cell(f"radius {name}"), Cell(numbers.lower(float(value))), Cell(among)))
     if radii.whole is not None and len(right):
         value = numbers.lower(float(np.median(radii.whole[radii.correct])))
-        rows.append((Cell("median without"), Cell(value), Cell("from constants over the whole domain alone")))
+        rows.append((Cell("global median"), Cell(value), Cell("from constants over the whole domain alone")))
     if total and radii.tolerance is None:
         rows.append((Cell("misclassified"), Cell(str(total - len(right))), Cell("radius 0, counted apart")))
     rows.append((Cell("method"), Cell(""), Cell(radii.method, "name")))
