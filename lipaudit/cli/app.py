@@ -16,6 +16,7 @@ from lipaudit.cli.gate import gate
 from lipaudit.cli.init import init
 from lipaudit.cli.local import local
 from lipaudit.cli.schema import schema
+from lipaudit.cli.verify import verify
 
 app = typer.Typer(
     name="lipaudit",
@@ -49,5 +50,5 @@ def _root(
 
 
 app.add_typer(baseline, name="baseline")
-for _command in (bound, local, certify, gate, check, annotate, init, explain, schema):
+for _command in (bound, local, certify, gate, check, annotate, init, verify, explain, schema):
     app.command()(_command)

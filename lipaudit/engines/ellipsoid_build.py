@@ -194,7 +194,7 @@ class _Builder:
             steps.append(replace(step, kept=kept))
         if not isinstance(steps[0] if steps else None, Linear) and self.sizes[0] > SIDE:
             raise Declined(f"{self.sizes[0]} inputs are more than the {SIDE} of one ellipsoid")
-        return Program(tuple(steps), tuple(self.sizes), output, self.exponents[output])
+        return Program(tuple(steps), tuple(self.sizes), output, self.exponents[output], tuple(self.exponents))
 
 
 def _exponent(matrix: torch.Tensor) -> int | None:

@@ -72,12 +72,16 @@ Step = Linear | Slope | Gain
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
-    """Steps from value 0, the input (never scaled), to value `output`, which stands for 2^exponent of it."""
+    """Steps from value 0, the input (never scaled), to value `output`, which stands for 2^exponent of it.
+
+    exponents: those of all values.
+    """
 
     steps: tuple[Step, ...]
     sizes: tuple[int, ...]
     output: int
     exponent: int
+    exponents: tuple[int, ...] = ()
 
     def starts(self) -> bool:
         """Whether the first step is linear, reads the input and leaves nothing of it alive."""
