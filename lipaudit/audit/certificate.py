@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import final
 
+import numpy as np
 import torch
 
 from lipaudit.audit.settings import Settings
@@ -65,4 +66,4 @@ def _bent(program: Program, guess: dict[int, torch.Tensor]) -> list[tuple[int, t
 def _rates(program: Program, place: int, theta: torch.Tensor) -> torch.Tensor:
     """1 / Theta is of the source divided by 2^e."""
     exponent = program.exponents[program.steps[place].sources[0]]
-    return torch.ldexp(1.0 / theta.reshape(-1), torch.tensor(-2 * exponent))
+    return torch.from_numpy(np.ldexp(1.0 / theta.reshape(-1).numpy(), -2 * exponent))

@@ -53,7 +53,8 @@ def balanced(program: Program) -> Program:
             shifts[step.targets[0]] = shifts[step.sources[0]]
         steps.append(step)
         state = order, y
-    return replace(program, steps=tuple(steps), exponent=program.exponent + shifts[program.output])
+    exponents = tuple(e + shift for e, shift in zip(program.exponents, shifts, strict=True))
+    return replace(program, steps=tuple(steps), exponent=exponents[program.output], exponents=exponents)
 
 
 def _shifted(step: Linear, sources: list[int], targets: list[int], sizes: tuple[int, ...]) -> Linear:

@@ -81,7 +81,7 @@ class Program:
     sizes: tuple[int, ...]
     output: int
     exponent: int
-    exponents: tuple[int, ...] = ()
+    exponents: tuple[int, ...]
 
     def starts(self) -> bool:
         """Whether the first step is linear, reads the input and leaves nothing of it alive."""

@@ -128,7 +128,8 @@ def test_tampered_numbers_prove_nothing_false(document: Document, folder: Path) 
         layer = rates[rng.integers(len(rates))]
         place = int(rng.integers(len(layer)))
         layer[place] = (float.fromhex(layer[place]) * 10.0 ** rng.uniform(-2.0, 2.0)).hex()
-        changed["claim"]["value"] = (float.fromhex(changed["claim"]["value"]) * 10.0 ** rng.uniform(-0.3, 0.3)).hex()
+        for part, key, low, high in (("proof", "square", -0.1, 1.0), ("claim", "value", -0.1, 0.7)):
+            changed[part][key] = (float.fromhex(changed[part][key]) * 10.0 ** rng.uniform(low, high)).hex()
         try:
             value = value_of(changed, folder)
         except Rejected:
