@@ -16,6 +16,7 @@ _FAMILIES = {
     "LIP1": "The model",
     "LIP2": "What the gate lacks",
     "LIP3": "The data",
+    "LIP4": "The run",
     "LIP9": "Faults of lipaudit",
 }
 _LISTED = re.compile(r"^  ([a-z]+) ", re.MULTILINE)
@@ -68,7 +69,8 @@ def _rules() -> str:
     blocks = ["# Rules and codes", "What `lipaudit explain` says of each. Codes are never reused."]
     for start, title in _FAMILIES.items():
         blocks.append(f"## {title}")
-        for code in (code for code in CODES.values() if code.code.startswith(start)):
+        listed = [code for code in CODES.values() if code.code.startswith(start)]
+        for code in listed:
             blocks += [
                 f"### {code.code}: {code.title} {{: #{code.code} }}",
                 f"*{code.severity}* - {code.meaning}",
