@@ -14,16 +14,13 @@ REFUSED = {
     "BatchNormalization": "training mode",
     "Clip": "Less: its output is true or false|min .* is above max|depends on the input",
     "Dropout": "training mode",
-    "Elu": "Less: its output is true or false",
-    "LeakyRelu": "Less: its output is true or false",
     "ScatterElements": "reduction='(mul|max|min)' is not supported",
     "ScatterND": "reduction='(mul|max|min)' is not supported",
-    "Selu": "Less: its output is true or false",
     "Slice": "is empty",
     "Shrink": "it jumps by|Less: its output is true or false",
     "ThresholdedRelu": "it jumps by|Less: its output is true or false",
 }
-"""Listed ops some of whose cases are refused, with the reason: an expansion by Less and Where may jump."""
+"""Listed ops some of whose cases are refused, with the reason: an expansion by Less and Where that jumps, say."""
 
 NEVER_CONTINUOUS = {"ThresholdedRelu"}
 """Listed ops that are continuous only with attributes that no node case has."""
