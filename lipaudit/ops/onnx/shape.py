@@ -29,11 +29,20 @@ def _dropout(
     seed: int | None = None,
     consumed_inputs: list[int] | None = None,
 ) -> Data:
-    """1 (inference only)"""
+    """1 (inference, or a ratio of 0)"""
     mode = node.optional(2, "training_mode")
-    if (mode is not None and bool(mode.reshape(()))) or (node.version < 7 and not is_test):
+    training = bool(mode.reshape(())) if mode is not None else node.version < 7 and not is_test
+    if training and not _never_drops(node, ratio):
         raise Unsupported("it is in training mode, where its output is random")
     return node.data()
+
+
+def _never_drops(node: RawNode, ratio: float) -> bool:
+    """Whether the ratio, an argument from revision 12 on, is known to be 0."""
+    given = node.arg(1)
+    if node.version < 12 or given is None:
+        return ratio == 0.0
+    return isinstance(given, Constant) and not bool(given.value.any())
 
 
 @onnx_op("Cast", versions=(1, 6, 9, 13, 19, 21, 23, 24, 25, 28))
