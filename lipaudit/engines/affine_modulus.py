@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -43,7 +44,7 @@ def _modulus(problem: Problem, node: Node, box: Box, args: tuple[Modulus, ...]) 
     composed = _composed(problem, node, args)
     width = length(problem.norm, spread(box)).value
     # as far as a whole range is worth it: never a larger jump for a smaller slope
-    return _as_modulus(0.0, width) if width <= composed.jump.value else composed
+    return _as_modulus(0.0, width) if width <= composed.jump.value and width < math.inf else composed
 
 
 def _composed(problem: Problem, node: Node, args: tuple[Modulus, ...]) -> Modulus:
