@@ -74,6 +74,12 @@ def _merge(first: LinearMap, second: LinearMap) -> LinearMap | None:
             return _scaled_channels(second, first, after=True)
         case Diagonal(), Conv():
             return _scaled_channels(first, second, after=False)
+        case Adjoint(of=Conv() as conv), Diagonal():  # D A' = (A D)'
+            scaled = _scaled_channels(second, conv, after=False)
+            return None if scaled is None else Adjoint(scaled)
+        case Diagonal(), Adjoint(of=Conv() as conv):
+            scaled = _scaled_channels(first, conv, after=True)
+            return None if scaled is None else Adjoint(scaled)
         case _:
             return None
 

@@ -193,3 +193,13 @@ def test_guess_and_factor_are_not_believed(factor: float, monkeypatch: pytest.Mo
         monkeypatch.setattr(module, "_guess", lambda g, under=under: under * guess(g))
         monkeypatch.setattr(torch.linalg, "cholesky_ex", lying)
         assert violations(ours, CASES[:100]) == 0
+
+
+@pytest.mark.parametrize("size", [270, 300])
+def test_a_crowded_spectrum_is_tight(size: int) -> None:
+    """Orthogonal, and the identity but for a few directions: Lanczos is done after a few steps, and must notice."""
+    q = torch.linalg.qr(torch.randn(size, size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)).Q
+    few = torch.cat([torch.linspace(0.1, 0.9, 8, dtype=torch.float64), torch.ones(size - 8, dtype=torch.float64)])
+    for matrix in (q, q @ torch.diag(few) @ q.mT):
+        truth = float(torch.linalg.svdvals(matrix)[0])
+        assert truth * (1.0 - 1e-13) <= dense_l2(matrix).value <= truth * (1.0 + 1e-9)

@@ -227,3 +227,17 @@ def test_the_largest_group_counts() -> None:
         truth = float(torch.linalg.svdvals(part.as_matrix())[0])
         upper, _ = conv_norm(part, Limits(precision=1e-6))
         assert truth * (1.0 - 1e-13) <= upper.value <= truth * (1.0 + 1e-6)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_batch_norm_moves_into_a_transposed_convolution(groups: int) -> None:
+    """Before it and after it: one piece, and the same matrix."""
+    turned = Adjoint(conv(4, (1, 6, 5, 4), (3, 2), stride=2, pads=((1, 0),) * 2, groups=groups))
+    before = Diagonal(randn(4, 1, 1, seed=1), turned.in_shape, 2)
+    after = Diagonal(randn(6, 1, 1, seed=2), turned.out_shape, 2)
+    for maps in ((before, turned), (turned, after), (before, turned, after)):
+        merged = compose(*maps)
+        assert isinstance(merged, Adjoint)
+        assert torch.allclose(merged.as_matrix(), Compose(maps).as_matrix(), rtol=1e-14, atol=1e-14)
+    uneven = Diagonal(randn(*turned.out_shape[1:], seed=3), turned.out_shape)
+    assert isinstance(compose(turned, uneven), Compose)

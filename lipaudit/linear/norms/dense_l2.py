@@ -161,16 +161,20 @@ def _guess(g: torch.Tensor) -> float:
 def _ritz(g: torch.Tensor, steps: int) -> torch.Tensor:
     """The largest Ritz value of each G_b after `steps` of Lanczos, fewer once it has settled.
 
-    Every vector is orthogonalised twice against all before. The start is fixed and arbitrary.
+    Every vector is orthogonalised twice against all before; what is left where the Krylov space is exhausted (an
+    orthogonal matrix, say) is rounding, and becomes 0. The start is fixed and arbitrary.
     """
     count, m = g.shape[:2]
     basis, image = (g.new_zeros(count, m, min(steps, m)) for _ in range(2))
     vector = g @ torch.arange(1.0, m + 1.0, dtype=torch.float64).cos().to(g.dtype).view(m, 1)
     value = torch.zeros(count, dtype=torch.float64)
+    largest = last = vector
     for j in range(basis.shape[2]):
-        vector = vector / torch.linalg.vector_norm(vector, dim=1, keepdim=True).clamp_min(TINY)
+        length = torch.linalg.vector_norm(vector, dim=1, keepdim=True)
+        largest = length if j == 0 else torch.maximum(largest, torch.linalg.vector_norm(last, dim=1, keepdim=True))
+        vector = torch.where(length > 1e-11 * largest, vector / length.clamp_min(TINY), 0.0)
         basis[..., j : j + 1] = vector
-        vector = image[..., j : j + 1] = g @ vector
+        vector = last = image[..., j : j + 1] = g @ vector
         known = basis[..., : j + 1]
         for _ in range(2):
             vector = vector - known @ (known.mH @ vector)
