@@ -14,7 +14,7 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --hide-scrollbars"
 )
-WIDTH, PARTS = 980, ((0, 1600), (1615, 3040))
+WIDTH, PARTS = 980, ((0, 1620), (1660, 3190))
 """The page's width, and from where to where its two parts are shown side by side."""
 
 
