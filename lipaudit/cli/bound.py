@@ -10,7 +10,17 @@ import typer
 from lipaudit.cli.auditing import audited
 from lipaudit.cli.config import resolve, sources
 from lipaudit.cli.files import check_target, write_whole
-from lipaudit.cli.options import Audit, Effort, InputsOption, Machine, ModelArgument, ModulusOption, Output, expanded
+from lipaudit.cli.options import (
+    Audit,
+    Effort,
+    InputsOption,
+    Machine,
+    ModelArgument,
+    ModulusOption,
+    Output,
+    expanded,
+    refuse_beside_modulus,
+)
 from lipaudit.cli.output import note, publish, targets
 from lipaudit.cli.progress import progress
 from lipaudit.cli.settings import build
@@ -43,6 +53,7 @@ def bound(
     (exit code 3 where there is no such proof).
     Ctrl-C prints what is proven so far, and the exit code is 130.
     """
+    refuse_beside_modulus(modulus, method=method, certificate=certificate, inputs=inputs)
     path, policy = resolve(model, machine, output)
     spec = inputs or policy.inputs
     read = sources(policy, audit, machine, *([spec] if spec else []))

@@ -22,6 +22,7 @@ from lipaudit.cli.options import (
     ModulusOption,
     Output,
     expanded,
+    refuse_beside_modulus,
 )
 from lipaudit.cli.output import DATA, publish, targets
 from lipaudit.cli.progress import progress
@@ -75,6 +76,7 @@ def certify(
     Also the accuracy that is certified at the radii asked for, or at a few telling ones. An attack looks for the other
     end of each radius's bracket: the nearest input that onnxruntime classifies otherwise.
     """
+    refuse_beside_modulus(modulus, attack=attack, save_worst=worst)
     path, policy = resolve(model, machine, output)
     spec, answers = inputs or policy.inputs, labels or policy.labels
     slack = policy.tolerance if tolerance is None and labels is None else tolerance

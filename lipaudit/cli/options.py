@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from lipaudit.errors import UsageError
+
 Format = Literal["text", "json", "markdown", "html", "junit", "sarif", "github", "cyclonedx", "csv", "jsonl"]
 
 ModelArgument = Annotated[
@@ -129,6 +131,14 @@ class Audit:
         str | None, typer.Option("--output", metavar="NAME", help="The output to audit (default: all of them).")
     ] = None
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of every random choice (default: 0).")] = None
+
+
+def refuse_beside_modulus(modulus: bool, **given: object) -> None:
+    """Raises UsageError for an option that would do nothing beside --modulus. given: by name, None where left out."""
+    named = next((name for name, value in given.items() if modulus and value is not None), None)
+    if named is not None:
+        option = f"--{named.replace('_', '-')}"
+        raise UsageError(f"{option} does not go with --modulus, which bounds a slope and a jump in one way only")
 
 
 def expanded(command: Callable[..., int]) -> Callable[..., int]:

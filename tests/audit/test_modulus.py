@@ -235,6 +235,15 @@ def test_the_command_line(quantised: Path, capsys: pytest.CaptureFixture[str]) -
     assert "--modulus" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "options", [["bound", "--certificate", "p.json"], ["bound", "--method", "product"], ["certify", "--attack", "3s"]]
+)
+def test_options_that_would_do_nothing(options: list[str], quantised: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command, *rest = options
+    assert main([command, str(quantised), "--modulus", *rest]) == 2
+    assert f"{rest[0]} does not go with --modulus" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"{SHARED} is not here: its models are not part of the repository")
 def test_third_party_models_that_jump() -> None:
     """Trees and a count of pixels have (0, how far their output ranges); a cut at a place of the input has no rule."""
