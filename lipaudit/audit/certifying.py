@@ -175,7 +175,7 @@ def _bracketed(
     row, reason = int(inside[0]), "a counterexample lies inside a certified radius"
     said = f"sample {row} changes class at distance {found.values[row]:.6g}, inside its radius {result.values[row]:.6g}"
     more = "" if len(inside) == 1 else f", and {len(inside) - 1} more samples do"
-    nothing = replace(result, values=np.zeros_like(result.values), attack=found)
+    nothing = replace(result, values=np.zeros_like(result.values), whole=None, attack=found)
     return nothing, replace(method, bound=None, reason=reason), [Finding("LIP901", method.name, f"{said}{more}")]
 
 
