@@ -50,11 +50,26 @@ def audit(name: str) -> dict[str, Any]:
     except RefusedModel as error:
         first = error.refusals[0]
         row["refused"] = f"{first.op} `{first.node}`: {first.reason}"
+        if any(refusal.code == "LIP105" for refusal in error.refusals):
+            row["refused"] += f"; {_modulus(path)}"
     except LipauditError as error:
         row["refused"] = str(error)
     row["seconds"] = time.monotonic() - started
     row["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     return row
+
+
+def _modulus(path: Path) -> str:
+    """What --modulus answers on a network that jumps."""
+    from lipaudit.audit import Settings, bound
+    from lipaudit.loading import RefusedModel
+
+    try:
+        found = bound(path, Settings(modulus=True)).modulus
+    except RefusedModel as error:
+        return f"`--modulus`: {error.refusals[0].reason}"
+    assert found is not None
+    return f"`--modulus`: slope {number(found.slope.value)}, jump {number(found.jump.value)}"
 
 
 def _domain(np: Any, name: str) -> Any:
