@@ -52,6 +52,7 @@ campaign-local: $(READY)  ## 100,000 attempts on certified radii and regional bo
 
 bench-global: $(READY)  ## global bounds on the peers' own networks, beside what they are known to reach
 	$(BIN)/python benchmarks/global_bounds.py
+	$(BIN)/python benchmarks/conv_bounds.py
 
 bench-norms: $(READY)  ## operator norms of convolutions against the published methods, in one run
 	$(BIN)/python benchmarks/norms.py
@@ -73,6 +74,10 @@ golden: $(READY)  ## write the golden picture files of the report formats again
 
 docs: $(READY)  ## build the documentation site into build/site; a broken link fails
 	$(BIN)/mkdocs build --quiet
+
+.PHONY: fuzz-fourier
+fuzz-fourier: $(READY)  ## hold the Fourier recursion against thousands of small networks
+	$(BIN)/python -m tests.laws.fourier_campaign
 
 fuzz: $(READY)  ## audit 10,000 damaged models; see docs/fuzzing.md
 	$(BIN)/python tests/fuzz/campaign.py --count 10000 --seed 0 --budget 3600

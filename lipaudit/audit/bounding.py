@@ -45,10 +45,10 @@ from lipaudit.report.report import Attained, AuditReport, Layer, Method
 ENGINES: tuple[Engine, ...] = (
     LayerProduct(),
     Entrywise(),
+    FourierEllipsoid(),  # before the dense one, which may take all the time there is
     Ellipsoid(),
-    FourierEllipsoid(),
     Changeover(),
-    Converted((LayerProduct(), Ellipsoid(), FourierEllipsoid())),
+    Converted((LayerProduct(), FourierEllipsoid(), Ellipsoid())),
     Exact(),
 )
 SEARCH_SECONDS = 4.0

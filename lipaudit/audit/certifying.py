@@ -224,7 +224,7 @@ def _pairs(problem: Problem) -> tuple[torch.Tensor, Method]:
     inside = problem.within(Norm.L2)
     if norm is not Norm.L2:
         pairs = torch.minimum(pairs, _carried(pairwise_constants(inside, constants(inside)), problem))
-    for engine in (Ellipsoid(), FourierEllipsoid()):
+    for engine in (FourierEllipsoid(), Ellipsoid()):
         try:
             around, whole = engine.pairwise(inside)
         except (Declined, MemoryError, ArithmeticError, ValueError, RuntimeError):

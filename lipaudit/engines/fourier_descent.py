@@ -20,16 +20,20 @@ _NONE = torch.zeros(1, dtype=torch.float64)
 Value = Callable[[torch.Tensor], tuple[float, torch.Tensor] | None]
 
 
-def descend(symbols: Symbols, guess: Guess, deadline: float, *, saving: bool) -> Iterator[Guess]:
+def descend(symbols: Symbols, guess: Guess, steps: int, deadline: float, *, saving: bool) -> Iterator[Guess]:
     """Multipliers that get better, some for every power p of the smooth ||lambda(Y)||_p >= lambda_max(Y).
+
+    steps: at most, of all powers together, half of those left for each but the last.
 
     guess: feasible. L-BFGS on log Theta (Nocedal & Wright, Numerical Optimization, 2006, algorithm 7.4), with steps
     that keep every Cholesky factor alive. saving: less memory, more time.
     """
     best = torch.cat([theta.log() for theta in guess.values()])
     for power in _POWERS:
-        for point in _minimised(partial(_value, symbols, guess, power, saving), best, deadline):
+        share = steps if power == _POWERS[-1] else -(-steps // 2)
+        for point, taken in _minimised(partial(_value, symbols, guess, power, saving), best, share, deadline):
             best = point
+            steps -= taken
             yield _cut(guess, point)
         if time.monotonic() > deadline:
             return
@@ -60,15 +64,16 @@ def _value(
     return float(value.detach()), gradient
 
 
-def _minimised(function: Value, point: torch.Tensor, deadline: float) -> Iterator[torch.Tensor]:
-    """The point after every twenty steps, and the last; it ends when twenty gain less than one part in 500."""
+def _minimised(function: Value, point: torch.Tensor, most: int, deadline: float) -> Iterator[tuple[torch.Tensor, int]]:
+    """(the point, how many steps it took) after every twenty steps, and at the end: after `most` steps, or when twenty
+    gain less than one part in 500."""
     now = function(point)
     if now is None:
         return
     value, gradient = now
     pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
     last, steps = value, 0
-    while time.monotonic() < deadline:
+    while steps < most and time.monotonic() < deadline:
         move = -_two_loops(gradient, pairs)
         slope = float(gradient @ move)
         if not slope < 0.0:
@@ -95,12 +100,12 @@ def _minimised(function: Value, point: torch.Tensor, deadline: float) -> Iterato
             pairs = [*pairs[-_MEMORY + 1 :], (step, change)]
         point, (value, gradient), steps = point + step, there, steps + 1
         if steps % 20 == 0:
-            yield point
+            yield point, 20
             if last - value < 2e-3:
                 return
             last = value
     if steps % 20:
-        yield point
+        yield point, steps % 20
 
 
 def _two_loops(gradient: torch.Tensor, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:

@@ -15,6 +15,9 @@ FLOOR = 2.0**-900
 
 HUGE = 2.0**300
 
+CHUNK = 2**21
+"""Entries of the state's matrices that are worked on at a time."""
+
 _YOUNG = 2.0**-34
 _ROOM = 1.0 + 2.0**-30
 """For bounds that are sums and norms rounded to nearest: understated by a factor 1 - 2^-33 at most."""
@@ -78,6 +81,24 @@ def eliminated(
 
     tail, block: within a relative 4 u of what is meant, |block| <= size.
     """
+    side = len(rest) + len(tail)
+    result = torch.empty(len(y), side, side, dtype=y.dtype)
+    at_once = max(1, CHUNK // max(1, y.shape[1] ** 2))
+    for first in range(0, len(y), at_once):  # frequencies do not know of each other
+        part = slice(first, first + at_once)
+        result[part] = _eliminated(y[part], v, theta, rest, tail, block, size)
+    return result
+
+
+def _eliminated(
+    y: torch.Tensor,
+    v: torch.Tensor,
+    theta: torch.Tensor,
+    rest: torch.Tensor,
+    tail: torch.Tensor,
+    block: torch.Tensor,
+    size: torch.Tensor,
+) -> torch.Tensor:
     m, base = len(v), y[:, rest][:, :, rest]
     below, scale = _inverse_root(y[:, v][:, :, v], theta)
     root = roots(y)

@@ -70,9 +70,9 @@ def test_the_engine_is_above_what_is_met_and_descends(family: Callable[[int], Gr
         try:
             bound = FourierEllipsoid(seconds=5.0).bound(problem).value
         except Declined:
-            assert (
-                not any(math.prod(cells) > 1 for cells in program(problem).lattices()) or fourier(problem) == math.inf
-            )
+            steps = program(problem)
+            spread = [step for step, cells in zip(steps.steps, steps.lattices(), strict=False) if math.prod(cells) > 1]
+            assert all(isinstance(step, Linear) for step in spread) or fourier(problem) == math.inf
             continue
         assert engine_laws.steepest(graph, seed)[Norm.L2] <= bound * (1 + 1e-9)
         assert slope_laws.worst_slopes(problem, seed) <= bound * (1 + 1e-12)
@@ -264,7 +264,7 @@ def test_without_a_convolution_it_leaves_it_to_the_dense_recursion() -> None:
     s = Images(1)
     s.shape = (3,)
     graph = s.graph(s.dense(s.function(s.dense(0, 4), activations.relu()), 2))
-    with pytest.raises(Declined, match="no convolution"):
+    with pytest.raises(Declined, match="no activation follows"):
         FourierEllipsoid().bound(Problem.over(graph, Norm.L2))
 
 
@@ -298,6 +298,13 @@ def test_pairs_are_above_the_slopes_of_differences() -> None:
                 assert float(pairs[a, b]) == float(pairs[b, a])
 
 
+def test_the_same_network_has_the_same_bound() -> None:
+    s = Images(13, 5)
+    x = s.function(s.affine(s.conv(0, 2, keeps=True), 0), activations.relu())
+    problem = Problem.over(simplify(s.graph(s.dense(s.bend(s.affine(s.conv(x, 2, keeps=True), x)), 3))), Norm.L2)
+    assert len({FourierEllipsoid(seconds=5.0).bound(problem).value for _ in range(2)}) == 1
+
+
 def test_nothing_is_proven_by_nothing() -> None:
     s = Images(9, 4)
     graph = s.graph(s.dense(s.bend(s.affine(s.conv(0, 2, keeps=True), 0)), 2))
@@ -319,10 +326,10 @@ def test_a_selection_that_is_no_window_is_written_out() -> None:
 
 def test_pairs_are_tighter_than_those_of_the_product() -> None:
     s = Images(11, 6)
-    x = s.bend(s.affine(s.conv(0, 2, keeps=True), 0))
+    x = s.function(s.affine(s.conv(0, 2, keeps=True), 0), activations.relu())
     for _ in range(3):
-        x = s.bend(s.affine(s.conv(x, 2, keeps=True), x))
+        x = s.function(s.affine(s.conv(x, 2, keeps=True), x), activations.relu())
     problem = Problem.over(simplify(s.graph(s.dense(x, 3))), Norm.L2)
-    pairs, _ = FourierEllipsoid(seconds=3.0).pairwise(problem)
+    pairs, _ = FourierEllipsoid(seconds=20.0).pairwise(problem)
     product = pairwise_constants(problem, constants(problem))
-    assert float(pairs.max()) < float(product.max())
+    assert float(pairs.max()) < 0.9 * float(product.max())
