@@ -25,7 +25,7 @@ def staged(program: Program, tolerance: float, deadline: float) -> Guess | None:
     try:
         for place, step in enumerate(program.steps):
             if isinstance(step, Slope):
-                theta = _stage(program, place, step, state, tolerance)
+                theta = _stage(program, place, step, state, tolerance, deadline)
                 if theta is None or time.monotonic() > deadline:
                     return None
                 found[place] = theta
@@ -49,7 +49,12 @@ def loosened(program: Program, guess: Guess) -> Guess:
 
 
 def _stage(
-    program: Program, place: int, step: Slope, state: tuple[tuple[int, ...], torch.Tensor], tolerance: float
+    program: Program,
+    place: int,
+    step: Slope,
+    state: tuple[tuple[int, ...], torch.Tensor],
+    tolerance: float,
+    deadline: float,
 ) -> torch.Tensor | None:
     order, y = state
     data = _until_bent(program, place, step, order, _root(y))
@@ -60,7 +65,7 @@ def _stage(
     best = min(range(len(starts)), key=squares.__getitem__)
     if not 0.0 < squares[best] < math.inf:
         return starts[0][place]
-    guesses = solve(data, starts[best], squares[best], tolerance).guesses
+    guesses = solve(data, starts[best], squares[best], tolerance, deadline).guesses
     return guesses[-1][place] if guesses else starts[best][place]
 
 
