@@ -37,3 +37,8 @@ class InternalError(LipauditError):
     """A fault of lipaudit itself: two of its answers contradict each other. Please report it."""
 
     exit_code: ClassVar[int] = 4
+
+
+def one_word(name: str) -> str:
+    """A name from a file inside an example of what to type: as it is, or quoted where it would break the line."""
+    return name if name.isprintable() else repr(name)

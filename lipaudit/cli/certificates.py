@@ -11,7 +11,7 @@ from typing import Any
 
 from lipaudit.audit import Settings
 from lipaudit.audit.certificate import Multipliers, multipliers
-from lipaudit.check import SCHEMA, Rejected, prove
+from lipaudit.checker import SCHEMA, Rejected, prove
 from lipaudit.errors import Unsupported
 
 _SLACKS = (1e-9, 1e-7, 1e-5, 1e-3)

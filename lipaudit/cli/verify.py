@@ -25,8 +25,8 @@ def verify(
     """
     contents = [_read(path) for path in (certificate, model)]
 
-    from lipaudit.check import Rejected
-    from lipaudit.check import verify as check
+    from lipaudit.checker import Rejected
+    from lipaudit.checker import verify as check
     from lipaudit.render import numbers
     from lipaudit.render.safe import safe
 

@@ -11,7 +11,7 @@ import onnx
 import torch
 from onnx import defs, helper
 
-from lipaudit.errors import Discontinuous, InvalidInput, LipauditError, Unsupported, UsageError
+from lipaudit.errors import Discontinuous, InvalidInput, LipauditError, Unsupported, UsageError, one_word
 from lipaudit.graph.graph import Node
 from lipaudit.loading.conformity import conform, conform_types
 from lipaudit.loading.constants import constant, evaluate, non_finite
@@ -68,7 +68,7 @@ class Builder:
     def refuse_input(self, name: str, dtype: str) -> None:
         """An input of whole numbers has no Jacobian: refused where the output depends on it."""
         why = f"input {name!r} is of type {dtype}: a function of whole numbers has no Lipschitz constant; hold it with "
-        why += f"--fix {name}=VALUE"
+        why += f"--fix {one_word(name)}=VALUE"
         self.input_refusals.append(Refusal("input", name, why, "LIP104"))
         self._integer_inputs[name] = why
 
@@ -135,7 +135,8 @@ class Builder:
             return self._lookup(name, scope.outer)
         if name in self._unset:
             said = f"the audited output depends on input {name!r}, which neither varies nor has a value"
-            raise UsageError(f"{said}; give it one with --fix {name}=NUMBER or --fix {name}=FILE.npy")
+            word = one_word(name)
+            raise UsageError(f"{said}; give it one with --fix {word}=NUMBER or --fix {word}=FILE.npy")
         if name not in self._integer_inputs:
             raise InvalidInput(f"model {self.path} uses the value {name!r}, which nothing defines")
         self.refusals.append(Refusal("input", name, self._integer_inputs[name], "LIP104"))

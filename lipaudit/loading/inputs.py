@@ -12,7 +12,7 @@ import onnx
 import torch
 from onnx import helper
 
-from lipaudit.errors import UsageError
+from lipaudit.errors import UsageError, one_word
 from lipaudit.linear.map import Shape
 from lipaudit.linear.selection import Selection
 from lipaudit.loading.building import Builder, dtype_name
@@ -100,18 +100,18 @@ def _facts(info: onnx.ValueInfoProto, given: Shape | None, builder: Builder, hel
 def _array(info: onnx.ValueInfoProto, facts: TensorFacts, held: Held) -> np.ndarray:
     kind = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
     if not (np.issubdtype(kind, np.number) or kind == np.bool_ or facts.dtype in REALS):
-        raise UsageError(f"--fix {facts.name}: an input of type {facts.dtype} cannot be held")
+        raise UsageError(f"--fix {one_word(facts.name)}: an input of type {facts.dtype} cannot be held")
     plain = np.asarray(held.value)
     if plain.dtype.kind not in "biuf":
-        raise UsageError(f"--fix {facts.name}={held.source} holds values of type {plain.dtype}, not numbers")
+        raise UsageError(f"--fix {one_word(facts.name)}={held.source} holds values of type {plain.dtype}, not numbers")
     if not np.all(np.isfinite(plain)):
-        raise UsageError(f"--fix {facts.name}={held.source} holds a number that is not finite")
+        raise UsageError(f"--fix {one_word(facts.name)}={held.source} holds a number that is not finite")
     if facts.dtype not in REALS and not np.array_equal(plain, plain.astype(kind)):
-        raise UsageError(f"--fix {facts.name}={held.source} is not of type {facts.dtype}")
+        raise UsageError(f"--fix {one_word(facts.name)}={held.source} is not of type {facts.dtype}")
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(np.broadcast_to(plain.astype(kind), facts.shape))
     if not np.all(np.isfinite(array.astype(np.float64))):
-        raise UsageError(f"--fix {facts.name}={held.source} is too large for type {facts.dtype}")
+        raise UsageError(f"--fix {one_word(facts.name)}={held.source} is too large for type {facts.dtype}")
     return array
 
 

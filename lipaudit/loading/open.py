@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import torch
 
-from lipaudit.errors import LipauditError, UsageError
+from lipaudit.errors import LipauditError, UsageError, one_word
 from lipaudit.graph.graph import Graph, prune
 from lipaudit.graph.simplify.fuse_choices import fuse_choices, jumps_left
 from lipaudit.linear.map import LinearMap, Shape
@@ -184,7 +184,10 @@ def _perhaps_too_small(builder: Builder) -> list[Refusal]:
     if not any("does not fit" in refusal.reason for refusal in builder.refusals):
         return []
     said = "its open {} is read as 1, which may be too small; give the sizes with --shape {}=..."
-    return [Refusal("input", name, said.format(axes.rsplit(" ", 1)[0], name)) for name, axes in builder.opened]
+    return [
+        Refusal("input", name, said.format(one_word(axes.rsplit(" ", 1)[0]), one_word(name)))
+        for name, axes in builder.opened
+    ]
 
 
 def _join(builder: Builder, values: list[Data]) -> int:

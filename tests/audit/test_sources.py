@@ -22,6 +22,11 @@ def network() -> torch.nn.Sequential:
     return torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(6, 2))
 
 
+def test_no_package_has_the_name_of_a_public_function() -> None:
+    """Once imported, it would take its place: lipaudit.check(..) would call a module."""
+    assert [name for name in lipaudit.__all__ if importlib.util.find_spec(f"lipaudit.{name}")] == []
+
+
 def test_a_proto_is_audited_as_its_file_is() -> None:
     given, read = lipaudit.check(onnx.load(MODEL)), lipaudit.check(MODEL)
     assert given.model.inputs == read.model.inputs

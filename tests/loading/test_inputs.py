@@ -316,6 +316,15 @@ def test_small_outputs_are_compared_on_their_own_scale(tmp_path: Path, monkeypat
         load(model([node("Mul", ["x", "c"])], weights(c=1e-7)), tmp_path)
 
 
+def test_a_name_with_line_breaks_leaves_the_message_on_one_line(tmp_path: Path) -> None:
+    made = model([node("Cast", ["n\nm"], ["a"], to=1), node("Mul", ["x", "a"])], inputs=[("x", (1, 2))])
+    made.graph.input.append(helper.make_tensor_value_info("n\nm", TensorProto.INT64, (1, 2)))
+    with pytest.raises(RefusedModel) as refused:
+        load(made, tmp_path)
+    assert "--fix 'n\\nm'=VALUE" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
 def test_points_come_from_the_domain(tmp_path: Path) -> None:
     """The log of a normal sample is undefined half of the time; of the domain, it never is."""
     box = Box(torch.full((1, 2), 1.0, dtype=torch.float64), torch.full((1, 2), 2.0, dtype=torch.float64))

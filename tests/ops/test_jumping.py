@@ -32,6 +32,10 @@ CASES: dict[str, Callable[[], Jumping]] = {
 }
 
 
+def test_every_op_that_jumps_has_a_case() -> None:
+    assert {cls.__name__ for cls in Jumping.__subclasses__()} <= {type(make()).__name__ for make in CASES.values()}
+
+
 def boxes_of(op: Jumping, seed: int) -> tuple[Box, ...]:
     """Narrow, wide, degenerate and whole-numbered ends; indices stay inside what they point into."""
     generator = torch.Generator().manual_seed(seed)

@@ -8,8 +8,8 @@ from typing import cast
 
 import numpy as np
 
-from lipaudit.check.forms import Form, Rejected, added, in_range, moved, weighted
-from lipaudit.check.model import Step
+from lipaudit.checker.forms import Form, Rejected, added, in_range, moved, weighted
+from lipaudit.checker.model import Step
 
 Args = list[Form | np.ndarray | None]
 """What a step reads: a form where it depends on the input, an array where it is constant, None where it is left out."""

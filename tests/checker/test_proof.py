@@ -10,12 +10,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from lipaudit.check import forms, ops, proof
-from lipaudit.check.forms import Rejected
-from lipaudit.check.model import Network, Step, read
-from lipaudit.check.proof import bound, trace
+from lipaudit.checker import forms, ops, proof
+from lipaudit.checker.forms import Rejected
+from lipaudit.checker.model import Network, Step, read
+from lipaudit.checker.proof import bound, trace
 from tests.cases.models import model, node, weights
-from tests.check.networks import AFFINE, SLOPED, Affine, residual, steepest
+from tests.checker.networks import AFFINE, SLOPED, Affine, residual, steepest
 
 
 def network(made: object, shape: tuple[int, ...]) -> Network:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lipaudit.check import Rejected, verify
+from lipaudit.checker import Rejected, verify
 from lipaudit.cli import main
 from tests.cases.models import model, node, saved, weights
-from tests.check.networks import residual, steepest
+from tests.checker.networks import residual, steepest
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 Captured = pytest.CaptureFixture[str]

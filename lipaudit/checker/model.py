@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from lipaudit.check.forms import Rejected
+from lipaudit.checker.forms import Rejected
 
 OPSETS = range(13, 25)
 _REAL = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)

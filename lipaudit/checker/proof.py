@@ -29,9 +29,9 @@ from typing import final
 
 import numpy as np
 
-from lipaudit.check.forms import Form, Rejected
-from lipaudit.check.model import Network
-from lipaudit.check.ops import Args, linear, scaled, slopes
+from lipaudit.checker.forms import Form, Rejected
+from lipaudit.checker.model import Network
+from lipaudit.checker.ops import Args, linear, scaled, slopes
 
 _U = 2.0**-53
 _TINY = 2.0**-1070

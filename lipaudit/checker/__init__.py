@@ -4,7 +4,7 @@ It reads the model with its own reader, has its own table of ops, and takes ever
 whatever the guesses are, what it accepts is proven (see `proof.py`). What it does not know it rejects.
 """
 
-from lipaudit.check.forms import Rejected
-from lipaudit.check.verify import SCHEMA, Verified, prove, verify
+from lipaudit.checker.forms import Rejected
+from lipaudit.checker.verify import SCHEMA, Verified, prove, verify
 
 __all__ = ["SCHEMA", "Rejected", "Verified", "prove", "verify"]

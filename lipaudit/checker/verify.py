@@ -10,9 +10,9 @@ from typing import Any, final
 
 import numpy as np
 
-from lipaudit.check.forms import Rejected
-from lipaudit.check.model import read
-from lipaudit.check.proof import bound, trace
+from lipaudit.checker.forms import Rejected
+from lipaudit.checker.model import read
+from lipaudit.checker.proof import bound, trace
 
 SCHEMA = "lipaudit-certificate/1"
 _KEYS = {
