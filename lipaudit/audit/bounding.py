@@ -25,6 +25,7 @@ from lipaudit.audit.subject import (
 from lipaudit.audit.suprema import steepest_norms
 from lipaudit.engines.changeover import Changeover, path
 from lipaudit.engines.converted import Converted
+from lipaudit.engines.corners import Corners
 from lipaudit.engines.ellipsoid import Ellipsoid
 from lipaudit.engines.engine import Engine, Interrupted, Outcome, contradicted, run
 from lipaudit.engines.entrywise import Entrywise
@@ -50,6 +51,7 @@ ENGINES: tuple[Engine, ...] = (
     Changeover(),
     Converted((LayerProduct(), FourierEllipsoid(), Ellipsoid())),
     Exact(),
+    Corners(),
 )
 SEARCH_SECONDS = 4.0
 
