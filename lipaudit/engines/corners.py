@@ -72,6 +72,7 @@ class Corners(Engine):
     dropped, only replaced by its two halves: the largest bound of those that are left is valid at every time.
     The answer is called exact where it is the norm of a corner, up to `CLOSE`, that a point of the region has for its
     signs; this point is handed on to the search from below, which proves that it is attained.
+    Steps are counted, so that the answer is the same on every machine unless `seconds` cut it short.
     """
 
     seconds: float = 5.0
