@@ -32,6 +32,7 @@ from lipaudit.engines.entrywise import Entrywise
 from lipaudit.engines.exact import Exact
 from lipaudit.engines.fourier import FourierEllipsoid
 from lipaudit.engines.layer_product import LayerProduct
+from lipaudit.engines.weighted import Weighted
 from lipaudit.errors import UsageError
 from lipaudit.graph.problem import Problem
 from lipaudit.loading import ModelLike
@@ -49,6 +50,7 @@ ENGINES: tuple[Engine, ...] = (
     FourierEllipsoid(),  # before the dense one, which may take all the time there is
     Ellipsoid(),
     Changeover(),
+    Weighted(),  # before the converted one, for the same reason
     Converted((LayerProduct(), FourierEllipsoid(), Ellipsoid())),
     Exact(),
     Corners(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -31,6 +32,7 @@ from lipaudit.engines.engine import Declined, run
 from lipaudit.engines.fourier import FourierEllipsoid
 from lipaudit.engines.layer_product import LayerProduct, constants
 from lipaudit.engines.pairwise import pairwise_constants
+from lipaudit.engines.weighted import Weighted
 from lipaudit.errors import UsageError
 from lipaudit.graph.graph import Graph, prune
 from lipaudit.graph.problem import Problem
@@ -232,6 +234,9 @@ def _pairs(problem: Problem) -> tuple[torch.Tensor, Method]:
         pairs = torch.minimum(pairs, _carried(around, problem))
         if norm is Norm.L2 and best.bound is not None and whole.value < best.bound.value:
             best = Method(engine.name, engine.label, 0.0, whole)
+    if norm is Norm.LINF:
+        with suppress(Declined, MemoryError, ArithmeticError, ValueError, RuntimeError):  # as above
+            pairs = torch.minimum(pairs, Weighted().pairwise(problem))
     return pairs, replace(best, label=f"{best.label}, of the logits", seconds=time.monotonic() - started)
 
 

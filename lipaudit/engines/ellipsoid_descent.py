@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -17,7 +17,10 @@ from lipaudit.engines.ellipsoid_program import Gain, Program
 
 _MEMORY = 12
 _STALE = 40
-_POWERS = (8.0, 40.0, 200.0)
+POWERS = (8.0, 40.0, 200.0)
+
+Objective = Callable[[torch.Tensor], tuple[float, torch.Tensor] | None]
+"""(value, gradient) at a point; None outside the domain."""
 
 
 def descend(program: Program, guess: Guess, evaluations: int, deadline: float = math.inf) -> Iterator[Guess]:
@@ -29,11 +32,15 @@ def descend(program: Program, guess: Guess, evaluations: int, deadline: float = 
     """
     point = torch.cat([theta.log() for theta in guess.values()])
     left = evaluations
-    for place, power in enumerate(_POWERS):
-        allowed = left if place == len(_POWERS) - 1 else left // 2
+    for place, power in enumerate(POWERS):
+
+        def value(there: torch.Tensor, power: float = power) -> tuple[float, torch.Tensor] | None:
+            return _value(program, guess, there, power)
+
+        allowed = left if place == len(POWERS) - 1 else left // 2
         if time.monotonic() > deadline or allowed < 2:
             return
-        point, used = _minimised(program, guess, point, power, allowed, deadline)
+        point, used = minimised(value, point, allowed, deadline)
         left -= used
         yield _guess(program, guess, point)
 
@@ -64,11 +71,11 @@ def _value(program: Program, like: Guess, point: torch.Tensor, power: float) -> 
     return float(value.detach()), leaf.grad
 
 
-def _minimised(
-    program: Program, like: Guess, point: torch.Tensor, power: float, evaluations: int, deadline: float
+def minimised(
+    objective: Objective, point: torch.Tensor, evaluations: int, deadline: float = math.inf
 ) -> tuple[torch.Tensor, int]:
     """The best point, and how many evaluations it took."""
-    now, used = _value(program, like, point, power), 1
+    now, used = objective(point), 1
     if now is None:
         return point, used
     value, gradient = now
@@ -84,7 +91,7 @@ def _minimised(
             slope = float(gradient @ move)
         size = min(1.0, (1.0 if pairs else 0.1) / max(float(move.abs().max()), 1e-12))
         for _ in range(25):
-            there = _value(program, like, point + size * move, power)
+            there = objective(point + size * move)
             used += 1
             if there is not None and there[0] <= value + 1e-4 * size * slope:
                 break

@@ -50,6 +50,11 @@ def small(seed: int) -> Graph:
 
 def largest(graph: Graph, problem: Problem) -> float:
     """The largest ||J|| over all corners of the slopes' ranges."""
+    return float(torch.linalg.matrix_norm(corners(graph, problem), 2).max())
+
+
+def corners(graph: Graph, problem: Problem) -> torch.Tensor:
+    """J at all corners of the slopes' ranges: [corners, outputs, inputs]."""
     jacobians: list[torch.Tensor] = [torch.eye(math.prod(graph.input_shape), dtype=torch.float64)[None]]
     ranges = []
     for node in graph.nodes:
@@ -72,7 +77,7 @@ def largest(graph: Graph, problem: Problem) -> float:
             start, turn = start + len(low), turn + 1
             j = corner[:, :, None] * args[0]
         jacobians.append(j)
-    return float(torch.linalg.matrix_norm(jacobians[-1], 2).max())
+    return jacobians[-1]
 
 
 def ratio(seed: int) -> tuple[float, bool]:
