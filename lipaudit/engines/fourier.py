@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from lipaudit.engines.engine import Declined, Engine, Inapplicable
 from lipaudit.engines.fourier_build import program
 from lipaudit.engines.fourier_descent import descend
 from lipaudit.engines.fourier_program import Bend, Gain, Linear, Program, Step
-from lipaudit.engines.fourier_recursion import CLOSED, Guess, Symbols, closed
+from lipaudit.engines.fourier_recursion import CLOSED, Guess, Late, Symbols, closed
 from lipaudit.engines.fourier_symbols import half
 from lipaudit.engines.fourier_verify import constant, output_cover
 from lipaudit.graph.problem import Problem
@@ -103,33 +104,41 @@ class FourierEllipsoid(Engine):
         deadline = time.monotonic() + 2.0 / 3.0 * problem.time_left  # the rest is for others
         # what is small is said better by a multiplier for each neuron: the ellipsoid recursion's business
         share = min(1.0, 0.1 + _neurons(problem) / 12000)
-        best = _Search(whole, deadline).run(share * self.seconds)
+        best = _Search(whole, deadline, problem.deadline).run(share * self.seconds)
         partly = program(problem, WRITTEN_OUT)
         if partly.widths() != whole.widths() and _seconds(partly) < 0.05 and time.monotonic() < deadline:
-            best = best.or_better(_Search(partly, deadline).run(share * self.seconds))
+            best = best.or_better(_Search(partly, deadline, problem.deadline).run(share * self.seconds))
         if best.cover is None:
             raise Declined("no multipliers proved a bound in the time there was")
         return best
 
 
 class _Search:
-    """Looks for multipliers of one program, and proves what they give."""
+    """Looks for multipliers of one program, and proves what they give.
 
-    def __init__(self, steps: Program, deadline: float) -> None:
-        self.steps, self.deadline, self.proving = steps, deadline, 0.0
+    deadline: until when it begins something; last: until when it goes on with it.
+    """
+
+    def __init__(self, steps: Program, deadline: float, last: float) -> None:
+        self.steps, self.deadline, self.last, self.proving = steps, deadline, last, 0.0
         self.best = Proof(math.inf, steps)
         needed = _bytes(steps)
         if needed > MEMORY:
             raise Declined(f"it would take about {needed / 2**30:.1f} GiB of memory")
         if (seconds := _seconds(steps)) > deadline - time.monotonic():
             raise Declined(f"it would take about {seconds:.0f} s, more than there are")
-        self.symbols = Symbols(steps, MEMORY // 4)
+        self.symbols = Symbols(steps, MEMORY // 4, last)
 
     def run(self, seconds: float) -> Proof:
         """The smallest bound proven, after as many steps of descent as should take `seconds`."""
         if all(isinstance(step, Linear) or not _open(step) for step in self.steps.steps):
             self.prove({})
             return self.best
+        with contextlib.suppress(Late):
+            self._improve(seconds)
+        return self.best
+
+    def _improve(self, seconds: float) -> None:
         found: list[tuple[float, Guess]] = []
         for rule in CLOSED:
             if found and self.left() < 0.0:
@@ -139,7 +148,7 @@ class _Search:
                 if len(found) == 1:
                     self.prove(pair[1])  # so that there is something, and it is known how long that takes
         if not found:
-            return self.best
+            return
         square, start = min(found, key=lambda pair: pair[0])
         saving = _bytes(self.steps, 4) > MEMORY
         guesses = [start]
@@ -150,7 +159,6 @@ class _Search:
         for guess in reversed([guesses[0], *guesses[1:][-3:]]):
             if guess is found[0][1] or self.prove(guess):
                 break
-        return self.best
 
     def left(self) -> float:
         """The time left, less what one more proof takes."""
@@ -161,7 +169,7 @@ class _Search:
         started, proven = time.monotonic(), False
         for slack in SLACKS:
             raised = {place: theta * (1.0 + slack) for place, theta in guess.items()} if slack else guess
-            cover = output_cover(self.steps, raised)
+            cover = output_cover(self.steps, raised, self.last)
             if cover is not None:
                 self.best = self.best.or_better(Proof(constant(self.steps, cover), self.steps, cover, raised))
                 proven = True

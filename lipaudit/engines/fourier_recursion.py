@@ -6,6 +6,7 @@ Nothing here is proven: `fourier_verify` does not believe any of it.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 
 import torch
@@ -21,11 +22,18 @@ Choice = Callable[[int, torch.Tensor], torch.Tensor]
 """(place of the step, Y_vv at all frequencies [F, n, n]) -> Theta."""
 
 
-class Symbols:
-    """The symbols of a program's linear steps: made once where they fit into the memory given, else every time."""
+class Late(Exception):
+    """The deadline came in the middle of a recursion."""
 
-    def __init__(self, program: Program, most: int) -> None:
-        self.program, self.lattices = program, program.lattices()
+
+class Symbols:
+    """The symbols of a program's linear steps: made once where they fit into the memory given, else every time.
+
+    deadline: in time.monotonic() seconds; a recursion that is not done by then raises Late.
+    """
+
+    def __init__(self, program: Program, most: int, deadline: float = math.inf) -> None:
+        self.program, self.lattices, self.deadline = program, program.lattices(), deadline
         self._room, self._known = most, dict[int, torch.Tensor]()
 
     def at(self, place: int) -> torch.Tensor:
@@ -44,7 +52,7 @@ class Symbols:
 def recursion(
     symbols: Symbols, choose: Choice, seen: list[torch.Tensor] | None = None, *, saving: bool = False
 ) -> torch.Tensor:
-    """Y of the output at all frequencies [F, n, n]. Raises LinAlgError where Theta <= Y_vv somewhere.
+    """Y of the output at all frequencies [F, n, n]. Raises LinAlgError where Theta <= Y_vv somewhere, Late.
 
     seen: takes, for every inverse, how near to singular it was: mean log(Theta_i) - log det(Theta - Y_vv) / n >= 0.
     saving: keep no intermediate matrices for the derivative, but compute them again.
@@ -52,6 +60,8 @@ def recursion(
     program = symbols.program
     y = _identity(len(half(program.cells)), program.channels, bool(program.cells))
     for place, step in enumerate(program.steps):
+        if time.monotonic() > symbols.deadline:
+            raise Late
         match step:
             case Linear():
 

@@ -51,6 +51,7 @@ it is eliminated is derived above.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 
 import torch
@@ -88,18 +89,23 @@ def constant(program: Program, cover: torch.Tensor) -> float:
     return unscaled(sqrt_up(stacked_l2(cover).value), program.exponent)
 
 
-def output_cover(program: Program, multipliers: Multipliers) -> torch.Tensor | None:
-    """The symbols [F, n, n] of a Y with J J' <= 4^exponent Y for the output; None where the multipliers prove none."""
+def output_cover(program: Program, multipliers: Multipliers, deadline: float = math.inf) -> torch.Tensor | None:
+    """The symbols [F, n, n] of a Y with J J' <= 4^exponent Y for the output.
+
+    None where the multipliers prove none, or not by the deadline (time.monotonic() seconds).
+    """
     try:
-        return _run(program, multipliers)
+        return _run(program, multipliers, deadline)
     except Rejected:
         return None
 
 
-def _run(program: Program, multipliers: Multipliers) -> torch.Tensor:
+def _run(program: Program, multipliers: Multipliers, deadline: float) -> torch.Tensor:
     lattices = program.lattices()
     y = _identity(lattices[0], program.channels)
     for place, step in enumerate(program.steps):
+        if time.monotonic() > deadline:
+            raise Rejected
         match step:
             case Linear():
                 y = _linear(y, step, lattices[place])
