@@ -14,7 +14,7 @@ from lipaudit.graph.problem import Problem
 from lipaudit.linear.map import LinearMap
 from lipaudit.linear.norms.entries import underflow_of_copy
 from lipaudit.linear.norms.sums import unscaled
-from lipaudit.numerics.rounding import TINY, add_up, gamma
+from lipaudit.numerics.rounding import TINY, add_up, difference_up, gamma
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.elementwise import Elementwise
 from lipaudit.ops.maxlike import PointwiseMax, SortPair
@@ -128,7 +128,7 @@ class _Builder:
 
     def slope(self, source: int, low: torch.Tensor, high: torch.Tensor) -> int:
         centre = low / 2 + high / 2
-        radius = torch.maximum(_difference_up(high, centre), _difference_up(centre, low))
+        radius = torch.maximum(difference_up(high, centre), difference_up(centre, low))
         exponent = math.frexp(float((centre.abs() + radius).max()))[1] if len(low) else 0
         shift = max(0, exponent - 1)  # slopes up to 1 keep the scale
         target = self.value(self.sizes[source], self.exponents[source] + shift)
@@ -213,11 +213,3 @@ def _scaled(x: torch.Tensor, exponent: int) -> torch.Tensor:
         return x
     half = exponent // 2
     return x * 2.0 ** max(half, -1022) * 2.0 ** max(exponent - half, -1022)
-
-
-def _difference_up(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """The least float64 at least a - b: the rounding error of a difference is itself a float64 (Knuth's TwoSum)."""
-    s = a - b
-    t = s - a
-    lost = (a - (s - t)) - (b + t)
-    return torch.where(lost > 0, torch.nextafter(s, torch.full_like(s, math.inf)), s)

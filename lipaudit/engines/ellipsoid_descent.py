@@ -14,6 +14,7 @@ import torch
 
 from lipaudit.engines.ellipsoid_closed import Guess, recursion
 from lipaudit.engines.ellipsoid_program import Gain, Program
+from lipaudit.engines.quasi_newton import two_loops
 
 _MEMORY = 12
 _STALE = 40
@@ -84,7 +85,7 @@ def minimised(
     while time.monotonic() < deadline and used < evaluations:
         if len(history) > _STALE and history[-_STALE] - value < 1e-3:
             break
-        move = -_two_loops(gradient, pairs)
+        move = -two_loops(gradient, pairs)
         slope = float(gradient @ move)
         if not slope < 0.0:
             pairs, move = [], -gradient
@@ -107,19 +108,3 @@ def minimised(
         point, (value, gradient) = point + step, there
         history.append(value)
     return point, used
-
-
-def _two_loops(gradient: torch.Tensor, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-    """The L-BFGS approximation of the inverse Hessian times the gradient."""
-    q = gradient.clone()
-    weights = []
-    for s, y in reversed(pairs):
-        weight = float(s @ q) / float(s @ y)
-        weights.append(weight)
-        q -= weight * y
-    if pairs:
-        s, y = pairs[-1]
-        q *= float(s @ y) / float(y @ y)
-    for (s, y), weight in zip(pairs, reversed(weights), strict=True):
-        q += (weight - float(y @ q) / float(s @ y)) * s
-    return q

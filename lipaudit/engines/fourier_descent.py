@@ -12,6 +12,7 @@ from functools import partial
 import torch
 
 from lipaudit.engines.fourier_recursion import Guess, Symbols, recursion
+from lipaudit.engines.quasi_newton import two_loops
 
 _MEMORY = 16
 _POWERS = (8.0, 40.0, 200.0)
@@ -74,7 +75,7 @@ def _minimised(function: Value, point: torch.Tensor, most: int, deadline: float)
     pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
     last, steps = value, 0
     while steps < most and time.monotonic() < deadline:
-        move = -_two_loops(gradient, pairs)
+        move = -two_loops(gradient, pairs)
         slope = float(gradient @ move)
         if not slope < 0.0:
             pairs, move = [], -gradient
@@ -106,19 +107,3 @@ def _minimised(function: Value, point: torch.Tensor, most: int, deadline: float)
             last = value
     if steps % 20:
         yield point, steps % 20
-
-
-def _two_loops(gradient: torch.Tensor, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-    """The L-BFGS approximation of the inverse Hessian times the gradient."""
-    q = gradient.clone()
-    weights = []
-    for s, y in reversed(pairs):
-        weight = float(s @ q) / float(s @ y)
-        weights.append(weight)
-        q -= weight * y
-    if pairs:
-        s, y = pairs[-1]
-        q *= float(s @ y) / float(y @ y)
-    for (s, y), weight in zip(pairs, reversed(weights), strict=True):
-        q += (weight - float(y @ q) / float(s @ y)) * s
-    return q

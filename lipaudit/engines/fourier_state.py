@@ -12,7 +12,7 @@ from lipaudit.engines.fourier_program import Bend, Gain, Linear, Program, Step
 from lipaudit.engines.fourier_taps import Taps, identity
 from lipaudit.linear.map import Shape
 from lipaudit.linear.norms.sums import unscaled
-from lipaudit.numerics.rounding import TINY, add_up, gamma
+from lipaudit.numerics.rounding import TINY, add_up, difference_up, gamma
 
 
 class State:
@@ -66,7 +66,7 @@ class State:
         """A slope step: low, high for each channel of the image, alike in all phases of a cell."""
         value = self.values[source]
         centre = low / 2 + high / 2
-        radius = torch.maximum(_difference_up(high, centre), _difference_up(centre, low))
+        radius = torch.maximum(difference_up(high, centre), difference_up(centre, low))
         exponent = math.frexp(float((centre.abs() + radius).max()))[1] if len(low) else 0
         shift = max(0, exponent - 1)  # slopes up to 1 keep the scale
         scale = 2.0**-shift
@@ -196,11 +196,3 @@ class State:
                     largest = float(weight.abs().max())
                 reach.append(self.values[source].exponent + math.frexp(largest)[1])
         return max(reach, default=0)
-
-
-def _difference_up(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """The least float64 at least a - b: the rounding error of a difference is itself a float64 (Knuth's TwoSum)."""
-    s = a - b
-    t = s - a
-    lost = (a - (s - t)) - (b + t)
-    return torch.where(lost > 0, torch.nextafter(s, torch.full_like(s, math.inf)), s)

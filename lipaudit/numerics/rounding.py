@@ -125,3 +125,11 @@ def sum_up(x: torch.Tensor) -> float:
         return 0.0
     total = float(x.sum())
     return mul_up(total, up(1.0 + gamma(x.numel() + 1))) if total else 0.0
+
+
+def difference_up(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """The least float64 at least a - b: the rounding error of a difference is itself a float64 (Knuth's TwoSum)."""
+    s = a - b
+    t = s - a
+    lost = (a - (s - t)) - (b + t)
+    return torch.where(lost > 0, torch.nextafter(s, torch.full_like(s, math.inf)), s)

@@ -11,6 +11,7 @@ import torch
 
 from lipaudit.audit.settings import Domain, Settings
 from lipaudit.audit.subject import subject
+from lipaudit.engines import exact_pieces
 from lipaudit.engines.engine import Declined, run
 from lipaudit.engines.exact import Exact
 from lipaudit.engines.exact_cells import Cell, firm_weights, has_no_interior, is_flat, look_inside, shrunk
@@ -169,3 +170,18 @@ def test_a_planted_mistake_is_seen(plant: Plant, tmp_path: Path) -> None:
         plant.patch(patch)
         with pytest.raises(AssertionError):
             plant.law(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_range_behind_a_hinge_holds_its_kink(seed: int) -> None:
+    """|x| over [-1, 2] goes down to 0, which is at neither end."""
+    rng = np.random.default_rng(seed)
+    left, right = rng.choice([-1.0, -0.3, 0.0, 0.2, 1.0, 1.5], size=(2, 40))
+    low = rng.normal(size=40) - 0.5
+    high = low + np.abs(rng.normal(size=40)) * 2.0
+    least, most = exact_pieces._hinge_range(exact_pieces.Hinge(0, left, right, 0), low, high)
+    x = low + np.linspace(0.0, 1.0, 201)[:, None] * (high - low)
+    value = np.where(x >= 0.0, right * x, left * x)
+    assert bool((value >= least - 1e-12).all() and (value <= most + 1e-12).all())
+    crossed = (low < 0.0) & (high > 0.0)
+    assert bool((least[crossed] <= 0.0).all() and (most[crossed] >= 0.0).all())

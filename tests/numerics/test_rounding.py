@@ -244,3 +244,11 @@ def test_around(centre: float, radius: float) -> None:
 def test_around_what_overflowed(centre: float, radius: float) -> None:
     box = Box.around(torch.tensor([centre], dtype=torch.float64), torch.tensor([radius], dtype=torch.float64))
     assert (float(box.lower), float(box.upper)) == (-math.inf, math.inf)
+
+
+def test_a_difference_is_rounded_up_to_the_nearest() -> None:
+    a, b = torch.randn(2, 500, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    b = b * torch.logspace(-20, 3, 500, dtype=torch.float64)
+    for x, y, above in zip(a.tolist(), b.tolist(), rounding.difference_up(a, b).tolist(), strict=True):
+        exact = Fraction(x) - Fraction(y)
+        assert Fraction(math.nextafter(above, -math.inf)) < exact <= Fraction(above)
