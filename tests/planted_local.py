@@ -15,6 +15,7 @@ import lipaudit.ranges.ball as ball_module
 import lipaudit.ranges.cover as cover_module
 import lipaudit.ranges.local as local_module
 import lipaudit.ranges.near as near_module
+import lipaudit.ranges.reduced as reduced_module
 import lipaudit.ranges.shells as shells_module
 from lipaudit.graph.simplify import simplify
 from lipaudit.numerics.box import Box
@@ -24,10 +25,12 @@ from lipaudit.ranges.constants import Slopes
 from lipaudit.ranges.entries import shares
 from lipaudit.ranges.local import Neurons
 from lipaudit.ranges.near import near
+from lipaudit.ranges.reduced import Reduced
 from lipaudit.ranges.rows import Weights
 from tests.audit.test_growing import a_tie_has_no_radius, never_above_the_exact_radius
 from tests.cases.graphs import family
 from tests.engines.test_entrywise import mlp
+from tests.laws.reduced_laws import rows_hold, rows_hold_exactly
 from tests.laws.region_laws import ball_around, classes_hold, grown_radii, ranges_hold, slopes_hold, units, widths_hold
 from tests.planted import Law, Plant
 
@@ -199,6 +202,30 @@ def _winner_fixed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(local_module, "shares", wrong)
 
 
+def reduced_law(_: Path) -> None:
+    """The reduced problem is the network, within its slack."""
+    rows_hold_exactly(Norm.L2)
+    graph, _weights = mlp(8, 16, 12, 4)
+    rows_hold(near(graph, _ball(Norm.L2, 0.7), Weights()), 0)
+
+
+def _no_slack(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(reduced_module, "_slack", lambda block, *_: torch.zeros_like(block.error))
+
+
+def _no_knot(patch: pytest.MonkeyPatch) -> None:
+    """A bent neuron's line is held against the ends of its range alone."""
+    right = Reduced._bent
+    wrong = lambda self, slope, within: right(replace(self, knot=self.range.lower), slope, within)  # noqa: E731
+    patch.setattr(Reduced, "_bent", wrong)
+
+
+def _column_shifted(patch: pytest.MonkeyPatch) -> None:
+    """What a row reads of the neurons is given to their neighbours."""
+    right = reduced_module._inner
+    patch.setattr(reduced_module, "_inner", lambda block, sizes: right(block, sizes).roll(1, 2))
+
+
 def catalogue() -> list[Plant]:
     """Every mistake with the law that must see it."""
     return [
@@ -214,4 +241,7 @@ def catalogue() -> list[Plant]:
         Plant("deviations left out of the ellipsoid", _no_deviation, slopes_law(Norm.L2)),
         Plant("radius stretched past the last ball", _whole_shell, exact_law(Norm.L2)),
         Plant("winner of a window assumed fixed", _winner_fixed, pooled_law),
+        Plant("slack of the reduced rows dropped", _no_slack, reduced_law),
+        Plant("knot of a bent neuron forgotten", _no_knot, reduced_law),
+        Plant("columns of the reduced rows shifted", _column_shifted, reduced_law),
     ]

@@ -16,7 +16,8 @@ from lipaudit.numerics.rounding import tensor_down
 from lipaudit.probes.witness import values_at
 from lipaudit.ranges.ball import Ball
 from lipaudit.ranges.constants import ROWS, constants_of, drops_of
-from lipaudit.ranges.near import Late, Near, batch_size, near
+from lipaudit.ranges.joined import Late
+from lipaudit.ranges.near import Near, batch_size, near
 from lipaudit.ranges.rows import Weights
 from lipaudit.ranges.shells import grown
 

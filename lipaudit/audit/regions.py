@@ -25,7 +25,8 @@ from lipaudit.numerics.norms import Norm, NormPair
 from lipaudit.ranges.ball import Ball
 from lipaudit.ranges.constants import ROWS, Slopes
 from lipaudit.ranges.entries import Unknown
-from lipaudit.ranges.near import Late, Near, batch_size, near
+from lipaudit.ranges.joined import Late
+from lipaudit.ranges.near import Near, batch_size, near
 from lipaudit.ranges.rows import Weights
 from lipaudit.report.report import Regions
 

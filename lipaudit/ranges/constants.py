@@ -23,7 +23,8 @@ from lipaudit.numerics.norms import Norm
 from lipaudit.numerics.rounding import gamma, sqrt_up, tensor_up, up
 from lipaudit.ranges.cover import Block, Form, certified, form, improved
 from lipaudit.ranges.entries import Unknown, magnitudes
-from lipaudit.ranges.near import JOINED, Late, Near, Neurons, reaches
+from lipaudit.ranges.joined import JOINED, Late, Neurons
+from lipaudit.ranges.near import Near, reaches
 from lipaudit.ranges.rows import pulled
 
 STEPS = 20

@@ -14,9 +14,9 @@ M linear, v_j a linear functional of d(in) (the neuron's own input), b_j what it
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import singledispatch
-from itertools import pairwise
 from typing import final
 
 import torch
@@ -170,16 +170,26 @@ class Winners(Local):
         return rows.flatten(2).unsqueeze(-1).expand(-1, -1, -1, self.shares.shape[-1]).flatten(2)
 
     def inputs(self, which: torch.Tensor) -> torch.Tensor:
-        width = self.shares.shape[-1]
-        window, slot = which // width, which % width
-        flat = self.index.flatten(1)
-        own = flat.gather(1, window * (width + 1) + slot + 1)
-        reference = flat.gather(1, window * (width + 1))
+        own, reference = self._pairs(which)
         size = int(torch.Size(self.source).numel())
         rows = torch.zeros(*which.shape, size + 1, dtype=torch.float64)
         rows.scatter_add_(2, own.unsqueeze(2), torch.ones_like(own, dtype=torch.float64).unsqueeze(2))
         rows.scatter_add_(2, reference.unsqueeze(2), -torch.ones_like(own, dtype=torch.float64).unsqueeze(2))
         return rows[..., :size].reshape(*which.shape, *self.source)
+
+    def differences(self, box: Box, which: torch.Tensor) -> Box:
+        """A box around v_j for neurons which [B, U], the node's input being in the box."""
+        own, reference = self._pairs(which)
+        low, high = (torch.cat([x.flatten(1), x.new_zeros(len(x), 1)], 1) for x in (box.lower, box.upper))
+        least, most = low.gather(1, own) - high.gather(1, reference), high.gather(1, own) - low.gather(1, reference)
+        return Box(tensor_down(least), tensor_up(most))
+
+    def _pairs(self, which: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Flat inputs [B, U]: the neurons' own entries, and the references of their windows."""
+        width = self.shares.shape[-1]
+        window, slot = which // width, which % width
+        flat = self.index.flatten(1)
+        return flat.gather(1, window * (width + 1) + slot + 1), flat.gather(1, window * (width + 1))
 
     @property
     def gain(self) -> torch.Tensor:
@@ -235,7 +245,7 @@ def _(op: Elementwise, box: Box, centre: Box) -> Local:
     slope, around = slopes.centre_radius()
     below, above = tensor_up(centre.upper - box.lower), tensor_up(box.upper - centre.lower)
     reach = tensor_up(around * torch.maximum(below, above).clamp(min=0.0))
-    low, high = _remainder(op.function, box, centre, slope)
+    low, high = Pieces.of(op.function, box, centre).remainder(slope)
     return Neurons(slope, around, torch.maximum(low, -reach).clamp(max=0.0), torch.minimum(high, reach).clamp(min=0.0))
 
 
@@ -295,35 +305,60 @@ def _bent(x: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Ten
     return torch.where(x < 0, left * x, right * x)
 
 
-def _remainder(function: Scalar, box: Box, centre: Box, slope: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(at most, at least) f(v) - f(c) - slope (v - c) for v in the box and c in `centre`, read from pieces of the box.
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Pieces:
+    """A scalar function over a box cut into pieces, from which f(v) - f(c) - a (v - c) is bounded for any slope a.
 
-    On a piece from p to q, with slopes in [a, b], h(v) = f(v) - slope v lies within [a - slope, b - slope] (v - p) of
-    h(p), and likewise from q.
+    points: [P + 1, ...], rising from end to end of the box; values, own: boxes around f there and at the centre;
+    slopes: [P, ...], around every slope of a piece; centre: a box around c.
     """
-    points = [box.lower + (box.upper - box.lower) * (i / PIECES) for i in range(PIECES)] + [box.upper]
-    points = [torch.minimum(torch.maximum(p, box.lower), box.upper) for p in points]
-    values = [_tilted(function, Box.point(p), slope) for p in points]
-    low, high = values[0].lower, values[0].upper
-    for (p, q), (hp, hq) in zip(pairwise(points), pairwise(values), strict=True):
-        piece = Box(torch.minimum(p, q), torch.maximum(p, q))
-        slopes = function.slope_range(piece)
-        width = tensor_up(piece.upper - piece.lower)
-        rise = tensor_up(tensor_up(slopes.upper - slope).clamp(min=0.0) * width)
-        fall = tensor_up(tensor_up(slope - slopes.lower).clamp(min=0.0) * width)
-        high = torch.maximum(high, torch.minimum(tensor_up(hp.upper + rise), tensor_up(hq.upper + fall)))
-        low = torch.minimum(low, torch.maximum(tensor_down(hp.lower - fall), tensor_down(hq.lower - rise)))
-    here = _tilted(function, centre, slope)
-    return tensor_down(low - here.upper), tensor_up(high - here.lower)
+
+    points: torch.Tensor
+    values: Box
+    slopes: Box
+    centre: Box
+    own: Box
+
+    @staticmethod
+    def of(function: Scalar, box: Box, centre: Box, count: int = PIECES) -> Pieces:
+        """`count` pieces of equal length."""
+        ends = [box.lower + (box.upper - box.lower) * (i / count) for i in range(count)] + [box.upper]
+        points = torch.stack([torch.minimum(torch.maximum(p, box.lower), box.upper) for p in ends])
+        pieces = Box(torch.minimum(points[:-1], points[1:]), torch.maximum(points[:-1], points[1:]))
+        values = function.value_range(Box.point(points))
+        return Pieces(points, values, function.slope_range(pieces), centre, function.value_range(centre))
+
+    def map(self, transform: Callable[[torch.Tensor], torch.Tensor]) -> Pieces:
+        """Some of the entries: `transform` moves the axes behind the pieces'."""
+        boxes = [box.map(transform) for box in (self.values, self.slopes, self.centre, self.own)]
+        return Pieces(transform(self.points), boxes[0], boxes[1], boxes[2], boxes[3])
+
+    def remainder(self, slope: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(at most, at least) f(v) - f(c) - slope (v - c) for v in the box and c in `centre`.
+
+        On a piece from p to q, with slopes in [a, b], h(v) = f(v) - slope v lies within [a - slope, b - slope] (v - p)
+        of h(p), and likewise from q.
+        """
+        low, high = _tilted(self.values.lower, self.values.upper, self.points, self.points, slope)
+        width = tensor_up(self.points[1:] - self.points[:-1]).clamp(min=0.0)
+        rise = tensor_up(tensor_up(self.slopes.upper - slope).clamp(min=0.0) * width)
+        fall = tensor_up(tensor_up(slope - self.slopes.lower).clamp(min=0.0) * width)
+        most = torch.minimum(tensor_up(high[:-1] + rise), tensor_up(high[1:] + fall)).amax(0)
+        least = torch.maximum(tensor_down(low[:-1] - fall), tensor_down(low[1:] - rise)).amin(0)
+        here = _tilted(self.own.lower, self.own.upper, self.centre.lower, self.centre.upper, slope)
+        first_low, first_high = torch.minimum(least, low[0]), torch.maximum(most, high[0])
+        return tensor_down(first_low - here[1]), tensor_up(first_high - here[0])
 
 
-def _tilted(function: Scalar, box: Box, slope: torch.Tensor) -> Box:
-    """f(v) - slope v over a thin box."""
-    value = function.value_range(box)
-    ends = [slope * box.lower, slope * box.upper]
+def _tilted(
+    least: torch.Tensor, most: torch.Tensor, lower: torch.Tensor, upper: torch.Tensor, slope: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """f(v) - slope v for v in [lower, upper], a thin box, and f(v) in [least, most]."""
+    ends = [slope * lower, slope * upper]
     error = torch.maximum(*(end.abs() for end in ends)) * 2.0 * U + 2.0**-1000
     low, high = torch.minimum(*ends) - error, torch.maximum(*ends) + error
-    return Box(tensor_down(value.lower - tensor_up(high)), tensor_up(value.upper - tensor_down(low)))
+    return tensor_down(least - tensor_up(high)), tensor_up(most - tensor_down(low))
 
 
 def _winners(windows: torch.Tensor, source: tuple[int, ...], target: tuple[int, ...], sign: float, box: Box) -> Winners:

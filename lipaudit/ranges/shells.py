@@ -19,7 +19,7 @@ from typing import final
 import torch
 
 from lipaudit.numerics.rounding import tensor_down, tensor_up
-from lipaudit.ranges.near import Late
+from lipaudit.ranges.joined import Late
 
 Evaluate = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """(rows, radii [r]) -> (constants [r, J] of the margins over the rows' balls, lower bounds [r, J] of them there)."""
