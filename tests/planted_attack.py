@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-import lipaudit.audit.attacking as attacking
 import lipaudit.audit.certifying as certifying
+import lipaudit.audit.confirming as confirming
 import lipaudit.probes.ascent as ascent_module
 import lipaudit.probes.attack as attack_module
+import lipaudit.probes.chase as chase_module
 import lipaudit.probes.witness as witness_module
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm
@@ -32,11 +33,13 @@ def catalogue() -> list[Plant]:
         Plant("the attack leaves the domain", _without_domain, genuine),
         Plant(
             "onnxruntime is not asked",
-            attribute(attacking._Confirm, "_given", lambda self, raw, inner, rows: (self.labels[rows].numpy() + 1) % 4),
+            attribute(
+                confirming.Confirm, "_given", lambda self, raw, inner, rows: (self.change.labels[rows].numpy() + 1) % 4
+            ),
             genuine,
         ),
         Plant("distances of the candidate, not of what was run", _unrounded_distance, genuine),
-        Plant("preprocessing forgotten", attribute(attacking, "representable", _raw), genuine_scaled),
+        Plant("preprocessing forgotten", attribute(confirming, "representable", _raw), genuine_scaled),
         Plant(
             "a radius above an attack passes",
             attribute(certifying, "contradicted", _nothing),
@@ -47,17 +50,15 @@ def catalogue() -> list[Plant]:
 
 
 def _without_domain(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(attacking, "_clipped", lambda x, target: x)
-    patch.setattr(attack_module._Walk, "_inside", lambda self, x: x)
-    walk = attack_module._Walk
-    patch.setattr(
-        attack_module, "_Walk", lambda graph, norm, x, labels, region, late: walk(graph, norm, x, labels, None, late)
-    )
+    for module in (confirming, chase_module, attack_module):
+        patch.setattr(module, "inside", lambda x, region: x)
+    chase = chase_module.Chase
+    patch.setattr(attack_module, "Chase", lambda graph, norm, region, *rest: chase(graph, norm, None, *rest))
 
 
 def _unrounded_distance(patch: pytest.MonkeyPatch) -> None:
     """A tenth of the way is not counted."""
-    patch.setattr(attacking, "up", lambda x: x * 0.9)
+    patch.setattr(confirming, "up", lambda x: x * 0.9)
 
 
 def _raw(target: object, raw: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:

@@ -8,23 +8,22 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from lipaudit.audit.subject import Subject, by_channel
+from lipaudit.audit.confirming import Change, Confirm
+from lipaudit.audit.subject import Subject
 from lipaudit.graph.graph import Graph
-from lipaudit.loading.parity import as_model_type
-from lipaudit.loading.reference import RuntimeFailed
 from lipaudit.numerics.norms import Norm
-from lipaudit.numerics.rounding import up
 from lipaudit.probes.attack import nearest_changes
-from lipaudit.probes.witness import batches, values_at
+from lipaudit.probes.witness import batches
 from lipaudit.report.report import Attack, Radii
 
-LABEL = "boundary walk with restarts, confirmed by onnxruntime"
+LABEL = "boundary walks and shrinking balls, confirmed by onnxruntime"
 SECONDS = 10.0
 
-BEYOND = (0.0, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-"""How much further than the candidate is tried, relative to its distance: rounding to the model's type may undo it."""
+_SEARCH = 2.0 / 3.0
+"""Of the seconds: what the search is worth."""
 
-_CHUNK = 64
+_PATIENT, _HURRY = 4.0, 3.0
+"""Times the seconds is the longest that is waited for; and seconds for what was found before Ctrl-C."""
 
 
 def attacked(
@@ -34,43 +33,44 @@ def attacked(
     exact: Graph,
     points: torch.Tensor,
     radii: Radii,
+    change: Change,
     seconds: float,
     progress: Callable[[int], None] | None = None,
-) -> Attack:
-    """Counterexamples of the samples [N, *input_shape] that are right and inside the domain.
+) -> tuple[Attack, bool]:
+    """Counterexamples of the samples [N, *input_shape] that are right and inside the domain; whether Ctrl-C cut it.
 
-    search, exact: the model up to the outputs that are compared, simplified and as the file has it. Two thirds of the
-    time are for the search, the rest for its confirmation. What is reported is an input, exactly representable in the
-    model's own type where the domain has room for it, to which onnxruntime gives another class, and whose outputs,
-    enclosed in intervals, are ordered like that in real arithmetic too.
+    search, exact: the model up to the outputs that are compared, simplified and as the file has it. change: what is
+    looked for. The work is reckoned (`probes/attack.py`); only a machine that needs four times as long is not waited
+    for. What is reported is an input, exactly representable in the model's own type where the domain has room for it,
+    whose output changes in onnxruntime and, enclosed in intervals, in real arithmetic too.
     """
     started = time.monotonic()
-    labels = torch.as_tensor(radii.labels)
     tried = torch.as_tensor(radii.correct & _inside(points, target))
     where = tried.nonzero()[:, 0]
     values = np.where(radii.correct, np.inf, 0.0)
     answers = np.where(radii.correct, -1, _answers(exact, points))
     kept = np.full(tuple(points.shape), np.nan)
-    unconfirmed = 0
+    unconfirmed, cut = 0, False
     if len(where):
         found = nearest_changes(
             search,
             norm,
             points[where],
-            labels[where],
+            change.aim(where),
             target.region,
-            deadline=started + 2.0 * seconds / 3.0,
+            seconds=_SEARCH * seconds,
+            deadline=started + _PATIENT * seconds,
             seed=target.settings.seed,
             progress=progress,
         )
-        tried[where] = found.tried
+        tried[where], cut = found.tried, found.cut
         some = found.distances.isfinite()
-        confirm = _Confirm(target, norm, exact, points[where[some]], labels[where[some]], started + seconds)
-        reach, classes, near = confirm(found.points[some])
+        late = time.monotonic() + (_HURRY if cut else _PATIENT * seconds)
         rows = where[some].numpy()
-        values[rows], answers[rows], kept[rows] = reach, classes, near
-        unconfirmed = int(np.isinf(reach).sum())
-    return Attack(LABEL, values, answers, kept, tried.numpy(), unconfirmed, time.monotonic() - started)
+        confirm = Confirm(target, norm, exact, points, change, late)
+        values[rows], answers[rows], kept[rows] = confirm(found.points[some], rows)
+        unconfirmed = int(np.isinf(values[rows]).sum())
+    return Attack(LABEL, values, answers, kept, tried.numpy(), unconfirmed, time.monotonic() - started), cut
 
 
 def contradicted(attack: Attack, radii: Radii) -> np.ndarray:
@@ -86,76 +86,7 @@ def _inside(points: torch.Tensor, target: Subject) -> np.ndarray:
 
 
 def _answers(logits: Graph, points: torch.Tensor) -> np.ndarray:
+    """[N]: the entry of the output that is largest."""
     with torch.no_grad():
-        rows = [logits.forward(points[part]).reshape(-1, _outputs(logits)) for part in batches(logits, len(points))]
+        rows = [logits.forward(points[part]).flatten(1) for part in batches(logits, len(points))]
     return np.asarray(torch.cat(rows).argmax(1).numpy())
-
-
-def _outputs(graph: Graph) -> int:
-    return int(torch.Size(graph.output_shape).numel())
-
-
-class _Confirm:
-    """Holds candidates against the model's file and against interval arithmetic."""
-
-    def __init__(
-        self, target: Subject, norm: Norm, logits: Graph, x: torch.Tensor, labels: torch.Tensor, deadline: float
-    ) -> None:
-        self.target, self.norm, self.logits = target, norm, logits
-        self.x, self.labels, self.deadline = x, labels, deadline
-
-    def __call__(self, candidates: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(distances [M], inf where not confirmed; the classes given, -1; the points, NaN)."""
-        count = len(self.x)
-        reach, classes = np.full(count, np.inf), np.full(count, -1)
-        points = np.full(tuple(self.x.shape), np.nan)
-        for share in BEYOND:
-            for rows in np.array_split(np.flatnonzero(classes < 0), max(1, -(-int((classes < 0).sum()) // _CHUNK))):
-                if not len(rows) or time.monotonic() > self.deadline:
-                    continue
-                start = self.x[rows]
-                raw, inner = representable(self.target, start + (1.0 + share) * (candidates[rows] - start))
-                given = self._given(raw, inner, rows)
-                for place, row in enumerate(rows):
-                    if given[place] >= 0:
-                        step = raw[place] - self.x[row]
-                        # the difference is rounded once an entry
-                        reach[row] = up(self.norm.bounds_of(step)[1] * up(1.0 + 2.0**-51))
-                        classes[row], points[row] = given[place], raw[place].numpy()
-        return reach, classes, points
-
-    def _given(self, raw: torch.Tensor, inner: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The class that onnxruntime gives instead of the label, -1 where it does not or real arithmetic may not."""
-        labels = self.labels[rows][:, None]
-        enclosed = values_at(self.logits, raw)
-        above = enclosed.upper.reshape(len(rows), -1).gather(1, labels)
-        proven = (enclosed.lower.reshape(len(rows), -1) > above).any(1).numpy()
-        if not proven.any():
-            return np.full(len(rows), -1)
-        try:
-            outputs = self.target.loaded.run_reference(inner)
-        except RuntimeFailed:
-            return np.full(len(rows), -1)
-        own = np.take_along_axis(outputs, labels.numpy(), 1)[:, 0]
-        best = outputs.argmax(1)
-        other = outputs[np.arange(len(rows)), best] > own  # false for NaN
-        return np.where(proven & other, best, -1)
-
-
-def representable(target: Subject, raw: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
-    """(raw inputs near the given ones and inside the domain, the model's inputs for them in its own type)."""
-    facts, pre = target.loaded.facts, target.settings.preprocess
-    if pre is None or pre.trivial:
-        rounded = torch.as_tensor(as_model_type(facts, raw.numpy()))
-        rounded = _clipped(rounded, target)
-        return rounded, rounded.numpy()
-    shape = target.graph.input_shape
-    mean, std = (by_channel(values, shape, pre) for values in (pre.mean, pre.std))
-    inner = torch.as_tensor(as_model_type(facts, ((raw - mean) / std).numpy()))
-    back = _clipped(inner * std + mean, target)
-    return back, ((back - mean) / std).numpy()
-
-
-def _clipped(x: torch.Tensor, target: Subject) -> torch.Tensor:
-    region = target.region
-    return x if region is None else torch.minimum(torch.maximum(x, region.lower), region.upper)

@@ -12,6 +12,7 @@ import torch
 
 from lipaudit.audit.attacking import attacked, contradicted
 from lipaudit.audit.bounding import engines_for
+from lipaudit.audit.confirming import Misclassified
 from lipaudit.audit.growing import local_radii
 from lipaudit.audit.regions import drawing, drawn
 from lipaudit.audit.settings import DEFAULTS, Progress, Settings
@@ -65,6 +66,7 @@ def certify(
     local: bool = False,
     limit: int | None = None,
     progress: Progress | None = None,
+    interruptible: bool = False,
 ) -> AuditReport:
     """Certified radii of every sample, and the certified accuracy at the given ones.
 
@@ -74,6 +76,7 @@ def certify(
     local: from constants over balls that grow around each sample, within the budget; never below the others.
     limit: only so many of the samples, drawn by the seed.
     attack: seconds for counterexamples, the other end of each radius's bracket; a classifier's only.
+    interruptible: whether Ctrl-C, once there are radii, ends the audit with a report of them (LIP401), instead of none.
     Raises InvalidInput for labels that do not fit, UsageError for a classifier with one output.
     """
     if local and tolerance is not None:
@@ -113,15 +116,25 @@ def certify(
     if (strays := outside(points, target)) > 0:
         said.append(f"{strays} of the inputs lie outside the declared domain: no radius is claimed for them")
         result = without_strays(result, points, target)
+    undone: list[str] = []
     if local and pairs is not None:
-        result, missed = _grown(target, points, result, pairs, started + settings.budget, progress)
+        result, missed, cut = _grown(target, points, result, pairs, started + settings.budget, progress)
         if missed:
             said.append(f"{missed} samples were not reached within the budget: theirs are from the whole domain alone")
+        undone += [f"the local radii of {missed} samples"] if cut else []
     if picked is not None:
         said.append(drawing(len(picked), picked_from, settings.seed))
     if attack > 0.0 and tolerance is None:
-        result, method, broken = _bracketed(target, points, result, method, attack, progress)
-        findings += broken
+        if undone:
+            undone.append("the attack")
+        else:
+            result, method, broken, cut = _bracketed(target, points, result, method, attack, progress)
+            findings += broken
+            undone += ["the rest of the attack"] if cut else []
+    if undone:
+        if not interruptible:
+            raise KeyboardInterrupt
+        findings.append(Finding("LIP401", str(target.loaded.facts.path), f"not done: {', '.join(undone)}"))
     if target.region is not None:
         said.append("a radius holds for changed inputs inside the declared domain")
     return AuditReport(
@@ -152,33 +165,41 @@ def _grown(
     pairs: torch.Tensor,
     deadline: float,
     progress: Progress | None,
-) -> tuple[Radii, int]:
-    """The radii from balls that grow around each sample, and how many samples the budget did not reach."""
+) -> tuple[Radii, int, bool]:
+    """The radii from balls that grow around each sample, how many were not reached, and whether by Ctrl-C."""
     assert result.labels is not None
     logits, norm = without_softmax(target.simplified), target.settings.pair.source
     known, labels = torch.as_tensor(result.values), torch.as_tensor(result.labels)
     worth = torch.as_tensor(result.correct) & _inside(points, target)
     tell = None if progress is None else lambda done: progress("radii", done, int(worth.sum()))
     found = local_radii(logits, norm, target.region, points, labels, pairs, known, worth, deadline, tell)
-    return replace(result, values=found.values.numpy(), method=LOCAL, whole=result.values), found.missed
+    return replace(result, values=found.values.numpy(), method=LOCAL, whole=result.values), found.missed, found.cut
 
 
 def _bracketed(
     target: Subject, points: torch.Tensor, result: Radii, method: Method, seconds: float, progress: Progress | None
-) -> tuple[Radii, Method, list[Finding]]:
-    """The radii with the attack's counterexamples. One inside a certified radius is our fault: then none is claimed."""
+) -> tuple[Radii, Method, list[Finding], bool]:
+    """The radii with the attack's counterexamples, and whether Ctrl-C cut it short.
+
+    A counterexample inside a certified radius is our fault: then none is claimed.
+    """
     tell = None if progress is None else lambda done: progress("attack", done, len(points))
     norm = target.settings.pair.source
     search, exact = without_softmax(target.simplified), without_softmax(target.graph)
-    found = attacked(target, norm, search, exact, points, result, seconds, tell)
+    assert result.labels is not None
+    change = Misclassified(torch.as_tensor(result.labels))
+    try:
+        found, cut = attacked(target, norm, search, exact, points, result, change, seconds, tell)
+    except KeyboardInterrupt:
+        return result, method, [], True
     inside = contradicted(found, result)
     if not len(inside):
-        return replace(result, attack=found), method, []
+        return replace(result, attack=found), method, [], cut
     row, reason = int(inside[0]), "a counterexample lies inside a certified radius"
     said = f"sample {row} changes class at distance {found.values[row]:.6g}, inside its radius {result.values[row]:.6g}"
     more = "" if len(inside) == 1 else f", and {len(inside) - 1} more samples do"
     nothing = replace(result, values=np.zeros_like(result.values), whole=None, attack=found)
-    return nothing, replace(method, bound=None, reason=reason), [Finding("LIP901", method.name, f"{said}{more}")]
+    return nothing, replace(method, bound=None, reason=reason), [Finding("LIP901", method.name, f"{said}{more}")], cut
 
 
 def without_strays(result: Radii, points: torch.Tensor, target: Subject) -> Radii:

@@ -37,10 +37,11 @@ STEPS = 8
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Grown:
-    """Radii [N], and how many of the samples the budget did not reach."""
+    """Radii [N], how many of the samples were not reached, and whether because of Ctrl-C."""
 
     values: torch.Tensor
     missed: int
+    cut: bool = False
 
 
 def local_radii(
@@ -58,23 +59,44 @@ def local_radii(
     """Certified radii from balls that grow, never below those that are known [N].
 
     worth: [N], the samples to look at: classified as labelled, and inside the domain. pairs: [K, K], the constants of
-    the differences of two outputs over the whole domain. A batch has twice its share of the time that is left.
+    the differences of two outputs over the whole domain.
     """
-    values, places = known.clone(), worth.nonzero()[:, 0]
-    weights, done, step = Weights(), 0, batch_size(logits)
+    weights = Weights()
     if len(pairs) > ROWS:
-        return Grown(values, len(places))
+        return Grown(known, int(worth.sum()))
+
+    def radii_of(rows: torch.Tensor, late: float) -> torch.Tensor:
+        return _Batch.of(logits, norm, domain, points[rows], labels[rows], pairs, weights, late).radii()
+
+    return in_batches(known, worth, batch_size(logits), deadline, radii_of, tell)
+
+
+def in_batches(
+    known: torch.Tensor,
+    worth: torch.Tensor,
+    step: int,
+    deadline: float,
+    radii_of: Callable[[torch.Tensor, float], torch.Tensor],
+    tell: Callable[[int], None] | None,
+) -> Grown:
+    """The larger of the known radii [N] and radii_of(rows, deadline), of the samples `worth` [N], a few at a time.
+
+    A batch has twice its share of the time that is left. Ctrl-C ends it: every radius so far is a proof by itself.
+    """
+    values, places, done = known.clone(), worth.nonzero()[:, 0], 0
     for start in range(0, len(places), step):
         now = time.monotonic()
         if now >= deadline:
             break
         rows = places[start : start + step]
         share = 2.0 * (deadline - now) * len(rows) / (len(places) - start)
-        batch = _Batch.of(logits, norm, domain, points[rows], labels[rows], pairs, weights, min(deadline, now + share))
-        values[rows] = torch.maximum(values[rows], batch.radii())
-        done += len(rows)
-        if tell is not None:
-            tell(done)
+        try:
+            values[rows] = torch.maximum(values[rows], radii_of(rows, min(deadline, now + share)))
+            done += len(rows)
+            if tell is not None:
+                tell(done)
+        except KeyboardInterrupt:
+            return Grown(values, len(places) - done, cut=True)
     return Grown(values, len(places) - done)
 
 

@@ -113,6 +113,7 @@ def certify(
                 local=method == "local",
                 limit=limit,
                 progress=tell,
+                interruptible=True,
             ),
         )
     save_worst(worst, report)

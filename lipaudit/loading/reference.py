@@ -76,6 +76,7 @@ class Runtime:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
+            process_group=0,  # Ctrl-C at the terminal is for the audit, which may still ask something afterwards
         )
         if not self._owner:
             atexit.register(self.end)
@@ -96,6 +97,10 @@ class Runtime:
             return runtime.receive(_pipe(process.stdout))
         except BrokenPipeError:
             return None
+        except KeyboardInterrupt:
+            process.kill()  # or it would give the next one who asks this answer
+            process.wait()
+            raise
         finally:
             timer.cancel()
 

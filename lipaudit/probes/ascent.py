@@ -19,7 +19,7 @@ from lipaudit.probes.moves import Flips, blends, crossings, hops, shaken
 from lipaudit.probes.reduce import Reduced, input_reduced
 from lipaudit.probes.seeds import flat_groups, inside, samples
 from lipaudit.probes.witness import Witness, best_witness
-from lipaudit.probes.work import work
+from lipaudit.probes.work import step_seconds, work
 
 _ELITE = 12
 _PATIENCE, _STUCK = 24, 6
@@ -176,8 +176,8 @@ class _Search:
         )
 
     def seconds_of(self, steps: int) -> float:
-        """What so many steps of the ascent are reckoned to take: overhead of each node, and arithmetic."""
-        return steps * (1.5e-4 * len(self.graph.nodes) + 4.0 * self.batch * self.work / 1e10)
+        """What so many steps of the ascent are reckoned to take."""
+        return steps * step_seconds(self.graph, self.batch)
 
     def measured(self, points: torch.Tensor) -> _Found:
         """What is found at the points. Those where the function has no derivative (0/0, the root of 0) are left out."""

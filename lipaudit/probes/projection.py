@@ -1,4 +1,4 @@
-"""The nearest point of a hyperplane inside a box, in l2, l1 and linf: one step of an attack."""
+"""The nearest points of a hyperplane inside a box, and of a ball, in l2, l1 and linf: the steps of an attack."""
 
 from __future__ import annotations
 
@@ -51,3 +51,18 @@ def _greedy(normal: torch.Tensor, target: torch.Tensor, low: torch.Tensor, high:
     exact = torch.where(unbounded, missing / torch.where(slope == 0.0, torch.ones_like(slope), slope), share * room)
     move = torch.where(unbounded | (share > 0.0), exact, torch.zeros_like(exact))
     return torch.zeros_like(move).scatter(1, order, torch.nan_to_num(move))
+
+
+def to_ball(norm: Norm, move: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
+    """The nearest point, in l2, to each move [B, n] of the ball of its radius [B] around 0, to nearest."""
+    if norm is Norm.LINF:
+        return torch.minimum(torch.maximum(move, -radius[:, None]), radius[:, None])
+    if norm is Norm.L2:
+        return move * (radius / norm.of(move).clamp(min=1e-300)).clamp(max=1.0)[:, None]
+    size = move.abs()
+    ordered = size.sort(1, descending=True).values
+    over = ordered.cumsum(1) - radius[:, None]
+    count = torch.arange(1, move.shape[1] + 1, dtype=move.dtype)
+    last = ((ordered * count > over).sum(1, keepdim=True) - 1).clamp(min=0)
+    less = (over.gather(1, last) / (last + 1)).clamp(min=0.0)
+    return torch.where(size.sum(1, keepdim=True) <= radius[:, None], move, move.sign() * (size - less).clamp(min=0.0))

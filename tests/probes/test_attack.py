@@ -14,8 +14,9 @@ from lipaudit.linear.dense import Dense
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm
 from lipaudit.ops.affine import Affine
+from lipaudit.probes.aims import OtherClass
 from lipaudit.probes.attack import nearest_changes
-from lipaudit.probes.projection import to_hyperplane
+from lipaudit.probes.projection import to_ball, to_hyperplane
 from tests.probes.test_ascent import network
 
 X = torch.rand(30, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -68,7 +69,7 @@ def test_a_linear_classifier_is_changed_at_its_exact_distance(norm: Norm, boxed:
     graph, weight = linear()
     labels = graph.forward(X).argmax(1)
     region = Box(torch.zeros(1, 6, dtype=torch.float64), torch.ones(1, 6, dtype=torch.float64)) if boxed else None
-    found = nearest_changes(graph, norm, X, labels, region, restarts=3)
+    found = nearest_changes(graph, norm, X, OtherClass(labels), region, seconds=0.5)
     assert found.tried.all()
     for row, label in enumerate(labels.tolist()):
         x = X[row].numpy()
@@ -80,8 +81,8 @@ def test_a_linear_classifier_is_changed_at_its_exact_distance(norm: Norm, boxed:
             for normal in [(weight[label] - weight[other]).numpy()]
         )
         distance = float(found.distances[row])
-        assert distance >= exact * (1 - 1e-3) - 1e-4
-        assert distance <= exact * (1 + 1e-3) + 1e-4
+        assert distance >= exact * (1 - 1e-9)
+        assert distance <= exact * (1 + 1e-6) + 1e-9
         if boxed and np.isfinite(distance):
             assert region is not None
             assert region.contains(found.points[row][None])
@@ -91,7 +92,7 @@ def test_a_linear_classifier_is_changed_at_its_exact_distance(norm: Norm, boxed:
 def test_candidates_of_a_network_change_its_class_and_are_near(norm: Norm) -> None:
     graph, _ = network(9, 6, 20, 20, 4)
     labels = graph.forward(X).argmax(1)
-    found = nearest_changes(graph, norm, X, labels, None, restarts=3)
+    found = nearest_changes(graph, norm, X, OtherClass(labels), None, seconds=0.5)
     changed = graph.forward(found.points).argmax(1) != labels
     assert changed.all()
     assert torch.allclose(norm.of(found.points - X), found.distances)
@@ -107,12 +108,24 @@ def test_the_same_seed_gives_the_same_candidates(monkeypatch: pytest.MonkeyPatch
     graph, _ = network(9, 6, 20, 20, 4)
     labels = graph.forward(X).argmax(1)
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
-    first, again = (nearest_changes(graph, Norm.L2, X, labels, None, seed=5) for _ in range(2))
+    first, again = (nearest_changes(graph, Norm.L2, X, OtherClass(labels), None, seed=5, seconds=0.5) for _ in range(2))
     assert torch.equal(first.points, again.points)
 
 
 def test_without_time_nothing_is_tried() -> None:
     graph, _ = linear()
-    found = nearest_changes(graph, Norm.L2, X, graph.forward(X).argmax(1), None, deadline=-1.0)
+    found = nearest_changes(graph, Norm.L2, X, OtherClass(graph.forward(X).argmax(1)), None, deadline=-1.0)
     assert not found.tried.any()
     assert found.distances.isinf().all()
+
+
+@pytest.mark.parametrize("norm", Norm)
+def test_the_nearest_point_of_a_ball(norm: Norm) -> None:
+    """Inside, and no other point is nearer: <move - p, q - p> <= 0 for all q of the ball."""
+    generator = torch.Generator().manual_seed(2)
+    move = torch.randn(40, 7, generator=generator, dtype=torch.float64)
+    radius = 2.0 * torch.rand(40, generator=generator, dtype=torch.float64)
+    near = to_ball(norm, move, radius)
+    assert (norm.of(near) <= radius * (1 + 1e-12)).all()
+    left = move - near
+    assert torch.allclose(radius * norm.dual.of(left), (left * near).sum(1), atol=1e-12)
