@@ -13,6 +13,7 @@ import torch
 import lipaudit.audit.growing as growing
 import lipaudit.ranges.ball as ball_module
 import lipaudit.ranges.cover as cover_module
+import lipaudit.ranges.lines as lines_module
 import lipaudit.ranges.local as local_module
 import lipaudit.ranges.near as near_module
 import lipaudit.ranges.reduced as reduced_module
@@ -30,6 +31,7 @@ from lipaudit.ranges.rows import Weights
 from tests.audit.test_growing import a_tie_has_no_radius, never_above_the_exact_radius
 from tests.cases.graphs import family
 from tests.engines.test_entrywise import mlp
+from tests.laws.lines_laws import problem_holds
 from tests.laws.reduced_laws import rows_hold, rows_hold_exactly
 from tests.laws.region_laws import ball_around, classes_hold, grown_radii, ranges_hold, slopes_hold, units, widths_hold
 from tests.planted import Law, Plant
@@ -226,6 +228,61 @@ def _column_shifted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reduced_module, "_inner", lambda block, sizes: right(block, sizes).roll(1, 2))
 
 
+def lines_law(slack: float, *, cut: bool = False) -> Law:
+    """Bounds by lines hold for a problem of bent neurons, with errors of a size that matters."""
+
+    def law(_: Path) -> None:
+        try:
+            problem_holds(mlp(2, 4, 3, 2)[0], Norm.L2, 1.0, slack, 1, cut=cut)
+        except ValueError as error:  # a box without points
+            raise AssertionError("two ranges of one value contradict each other") from error
+
+    return law
+
+
+def unread_law(_: Path) -> None:
+    """Multipliers of rows that the functionals do not read prove no more than there is."""
+    centre = _ball(Norm.L2, 0.7).centre[:3, :4]
+    graph, _weights = mlp(4, 8, 2)
+    region = Ball(centre, torch.full((3,), 0.7, dtype=torch.float64), Norm.L2)
+    problem, asked = near(graph, region, Weights()).reduced(units(graph, 3))
+    rows = problem.rows[:, :2]  # F = C_j d, which is not read through the neuron itself
+    alone = replace(asked, rows=rows, inner=asked.inner[:, :2] * 0.0, slack=asked.slack[:, :2] * 0.0)
+    mu = -torch.eye(problem.slope.shape[1], dtype=torch.float64)[:2].expand(3, -1, -1)
+    least = -torch.linalg.vector_norm(rows, dim=2) * 0.7
+    assert bool((lines_module.certified(problem, alone, mu) <= least + 1e-9).all())
+
+
+def _lines_swapped(patch: pytest.MonkeyPatch) -> None:
+    """The upper line's intercept where the lower one's is due."""
+    right = lines_module._least
+    patch.setattr(lines_module, "_least", lambda lam, low, high: right(lam, high, low))
+
+
+def _no_intercept(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reduced, "remainders", lambda self, slope, signs=None: (slope * 0.0, slope * 0.0))
+
+
+def _no_slack_in_lines(patch: pytest.MonkeyPatch) -> None:
+    right = lines_module.certified
+
+    def wrong(problem: Any, asked: Any, mu: torch.Tensor, signs: torch.Tensor | None = None) -> torch.Tensor:
+        return right(replace(problem, slack=problem.slack * 0.0), asked, mu, signs)
+
+    patch.setattr(lines_module, "certified", wrong)
+
+
+def _other_side(patch: pytest.MonkeyPatch) -> None:
+    """A neuron held to one side of its knot is taken to be on the other."""
+    right = Reduced.cut
+    patch.setattr(Reduced, "cut", lambda self, signs: right(self, -signs))
+
+
+def _free_multipliers(patch: pytest.MonkeyPatch) -> None:
+    """A multiplier that no neuron's line accounts for costs nothing."""
+    patch.setattr(Reduced, "reach", property(lambda self: torch.zeros_like(self.slope)))
+
+
 def catalogue() -> list[Plant]:
     """Every mistake with the law that must see it."""
     return [
@@ -243,5 +300,10 @@ def catalogue() -> list[Plant]:
         Plant("winner of a window assumed fixed", _winner_fixed, pooled_law),
         Plant("slack of the reduced rows dropped", _no_slack, reduced_law),
         Plant("knot of a bent neuron forgotten", _no_knot, reduced_law),
+        Plant("lower and upper lines swapped", _lines_swapped, lines_law(0.0)),
+        Plant("intercepts of lines forgotten", _no_intercept, lines_law(0.0)),
+        Plant("slack of the rows dropped by lines", _no_slack_in_lines, lines_law(0.3)),
+        Plant("held to the other side of the knot", _other_side, lines_law(0.0, cut=True)),
+        Plant("multipliers of neurons that are not read", _free_multipliers, unread_law),
         Plant("columns of the reduced rows shifted", _column_shifted, reduced_law),
     ]

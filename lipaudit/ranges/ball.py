@@ -73,38 +73,68 @@ class Ball:
         box: `self.box()`, where the caller has it.
         """
         slack = up(1.0 + gamma(2 * rows.shape[-1] + 8))
+        below, above = self.spans(rows, box)
+        return tensor_up(below * slack), tensor_up(above * slack)
+
+    def spans(self, rows: torch.Tensor, box: Box | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The widths to nearest, sums of terms that are not negative."""
         whole = _dual(rows, self.norm) * self.radius[:, None]
-        whole = tensor_up(whole * slack)
         if self.domain is None:
             return whole, whole
         around = self.box() if box is None else box
-        up_room = tensor_up(around.upper - self.centre).clamp(min=0.0).flatten(1)[:, None]
-        down_room = tensor_up(self.centre - around.lower).clamp(min=0.0).flatten(1)[:, None]
         ends = []
         for sign in (-1.0, 1.0):
-            g = rows * sign
-            room = torch.where(g >= 0, up_room, down_room)
-            ends.append(torch.minimum(self._stopped(g.abs(), room, slack), whole))
+            size, room = self._rooms(rows * sign, around)
+            ends.append(torch.minimum(self._stopped(size, room), whole))
         return ends[0], ends[1]
 
-    def _stopped(self, size: torch.Tensor, room: torch.Tensor, slack: float) -> torch.Tensor:
-        """sup of size.d over 0 <= d <= room, |d| <= radius, rounded up."""
+    def lowest(self, rows: torch.Tensor, box: Box) -> torch.Tensor:
+        """Steps d [B, R, n] with g.d about the least that `widths` knows of, for guesses; d may leave the region."""
+        radius, size = self.radius[:, None, None], rows.abs()
+        if self.norm is Norm.L2 and self.domain is None:
+            length: torch.Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(1e-300)
+            return rows * (-radius / length)
+        size, room = self._rooms(-rows, box)
+        if self.norm is Norm.LINF:
+            step = room
+        elif self.norm is Norm.L1:
+            free = torch.where(room < radius, 0.0, size)
+            most = free.amax(-1, keepdim=True)
+            step = torch.where(room < radius, room, torch.where((free == most) & (most > 0), radius, 0.0))
+        else:
+            free = self._free(size, room, 2)
+            scale = radius / torch.linalg.vector_norm(free, dim=-1, keepdim=True).clamp_min(1e-300)
+            step = torch.where(free > 0, free * scale, room)
+        return torch.where(rows > 0, -step, step)
+
+    def _rooms(self, rows: torch.Tensor, box: Box) -> tuple[torch.Tensor, torch.Tensor]:
+        """|g|, and how far each entry can go where g rises."""
+        up_room = tensor_up(box.upper - self.centre).clamp(min=0.0).flatten(1)[:, None]
+        down_room = tensor_up(self.centre - box.lower).clamp(min=0.0).flatten(1)[:, None]
+        return rows.abs(), torch.where(rows >= 0, up_room, down_room)
+
+    def _stopped(self, size: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
+        """sup of size.d over 0 <= d <= room, |d| <= radius, at least."""
         radius = self.radius[:, None, None]
         if self.norm is Norm.LINF:
-            return tensor_up((size * room).sum(-1) * slack)
+            return (size * room).sum(-1)
         if self.norm is Norm.L1:  # one entry alone: the first to be bounded by its room
             capped = room < radius
             alone = (size * torch.where(capped, room, torch.zeros_like(room))).sum(-1)
-            rest = torch.where(capped, torch.zeros_like(size), size).amax(-1) * self.radius[:, None]
-            return tensor_up((alone + rest) * slack)
-        free = size
-        for _ in range(4):
-            length = torch.linalg.vector_norm(free, dim=-1, keepdim=True).clamp_min(1e-300)
-            free = torch.where(free * radius > room * length, torch.zeros_like(free), free)
+            return alone + torch.where(capped, torch.zeros_like(size), size).amax(-1) * self.radius[:, None]
+        free = self._free(size, room)
         stopped = (torch.where(free == 0, size, torch.zeros_like(size)) * room).sum(-1)
-        length = torch.linalg.vector_norm(free, dim=-1)
+        rest: torch.Tensor = torch.linalg.vector_norm(free, dim=-1)
         # squares below the normal range are lost; they are made up for by 1e-150, far below one of the normal ones
-        return tensor_up((stopped + (length + 1e-150) * self.radius[:, None]) * slack)
+        return stopped + (rest + 1e-150) * self.radius[:, None]
+
+    def _free(self, size: torch.Tensor, room: torch.Tensor, rounds: int = 4) -> torch.Tensor:
+        """size, 0 where the steepest point of the l2 ball would go further than its room."""
+        radius, free = self.radius[:, None, None], size
+        for _ in range(rounds):
+            length = torch.linalg.vector_norm(free, dim=-1, keepdim=True).clamp_min(1e-300)
+            free = torch.where(free * radius > room * length, 0.0, free)
+        return free
 
 
 def _dual(rows: torch.Tensor, norm: Norm) -> torch.Tensor:

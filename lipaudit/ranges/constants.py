@@ -24,8 +24,13 @@ from lipaudit.numerics.rounding import gamma, sqrt_up, tensor_up, up
 from lipaudit.ranges.cover import Block, Form, certified, form, improved
 from lipaudit.ranges.entries import Unknown, magnitudes
 from lipaudit.ranges.joined import JOINED, Late, Neurons
+from lipaudit.ranges.lines import below
 from lipaudit.ranges.near import Near, reaches
+from lipaudit.ranges.reduced import Reduced
 from lipaudit.ranges.rows import pulled
+
+ASCENT = 20
+"""Steps of the ascent in the slopes of lines around the neurons, for margins."""
 
 STEPS = 20
 """Of the descent in the ellipsoid's multipliers."""
@@ -154,7 +159,8 @@ def constants_of(near: Near, seeds: torch.Tensor, weights: torch.Tensor, steps: 
 def drops_of(near: Near, seeds: torch.Tensor, weights: torch.Tensor, steps: int) -> torch.Tensor:
     """[B, J]: how far below its value at the centre each functional can be in the ball, rounded up; inf if unknown.
 
-    By linear relaxation, and by the ellipsoid of the secants from the centre. weights, steps: as in `Slopes.lengths`.
+    By linear relaxation (parallel lines, and those of `lines`), and by the ellipsoid of the secants from the centre.
+    weights, steps: as in `Slopes.lengths`.
     """
     if near.graph.output in near.blocked:
         return torch.full(seeds.shape[:2], torch.inf, dtype=torch.float64)
@@ -162,7 +168,10 @@ def drops_of(near: Near, seeds: torch.Tensor, weights: torch.Tensor, steps: int)
     drops = reaches(rows, near.secants, near.ball, near.boxes[0])[0]
     if near.joined.size > JOINED:
         return drops
-    joint = form([*near.joined.blocks, near.joined.block([rows])])
+    block = near.joined.block([rows])
+    problem = Reduced.of(near.joined, near.ball, near.boxes, near.centres)
+    drops = torch.minimum(drops, -below(problem, problem.asked(block), ASCENT))
+    joint = form([*near.joined.blocks, block])
     around = tensor_up(lengths_of(joint, weights, steps, near.deadline) * near.ball.reach()[:, None])
     return torch.minimum(drops, around)
 

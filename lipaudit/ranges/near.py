@@ -3,8 +3,9 @@
 A range is the intersection of three enclosures, found value by value in the order of the graph:
 
 - interval arithmetic over the ball's box;
-- backward linear relaxation (CROWN, Zhang et al. 2018, arXiv:1811.00866, with parallel lines):
-  v(x) - v(c) = C (x - c) + D w(x) with w_j in [low_j, high_j], the first term by the dual norm, cut by the domain;
+- backward linear relaxation (CROWN, Zhang et al. 2018, arXiv:1811.00866): with parallel lines, v(x) - v(c) =
+  C (x - c) + D w(x) with w_j in [low_j, high_j], the first term by the dual norm, cut by the domain; where not too many
+  neurons are undecided, also with the lines of `lines`, whose slopes are moved for values that stay undecided;
 - |v(x) - v(c)| <= r sqrt(V Y V'), Y the ellipsoid of the secants from the centre c, r the ball's radius in l2.
 """
 
@@ -24,9 +25,13 @@ from lipaudit.ops.affine import Affine
 from lipaudit.ranges.ball import Ball
 from lipaudit.ranges.entries import Unknown
 from lipaudit.ranges.joined import JOINED, Neurons, chosen
+from lipaudit.ranges.lines import widths
 from lipaudit.ranges.local import Local, between, from_centre, one_hot
 from lipaudit.ranges.reduced import Asked, Reduced
 from lipaudit.ranges.rows import Pulled, Weights, pulled
+
+STEPS = 10
+"""Of the ascent in the slopes of lines around one value."""
 
 WORK = 2**32
 """Entries of all of a value's rows: where there would be more, interval arithmetic has to do."""
@@ -80,7 +85,7 @@ def near(graph: Graph, ball: Ball, weights: Weights, deadline: float = math.inf)
         if any(i in blocked for i in node.inputs):
             blocked.add(place)
         elif isinstance(node.op, Affine):
-            own = refined(joined, ball, boxes[0], place, own, centres[place])
+            own = refined(joined, ball, boxes, place, own, centres)
         else:
             try:
                 joined.models[place] = from_centre(node.op, args[0], centres[node.inputs[0]])
@@ -102,19 +107,33 @@ def batch_size(graph: Graph) -> int:
     return max(1, min(32, graph.batch, 2**20 // max(1, neurons * neurons)))
 
 
-def refined(joined: Neurons, ball: Ball, box: Box, value: int, own: Box, centre: Box) -> Box:
+def refined(joined: Neurons, ball: Ball, boxes: list[Box], value: int, own: Box, centres: tuple[Box, ...]) -> Box:
     """A value's range `own` made smaller where it leaves a neuron that reads it undecided."""
     which, held = chosen(_deciding(joined.graph, value, own))
     shape = joined.graph.shape(value)
     if not which.shape[1] or which.numel() * joined.largest > WORK:
         return own
-    linear = joined.size > JOINED
-    below, above = (torch.full(which.shape, torch.inf, dtype=torch.float64) for _ in range(2))
+    problem = None if joined.size > JOINED else Reduced.of(joined, ball, boxes, centres)
     for part, rows in joined.pulls(value, lambda s: one_hot(which[:, s], shape), which.shape[1]):
-        below[:, part], above[:, part] = reaches(rows, joined.models, ball, box)
-        if not linear:
-            around = joined.radius(joined.block([rows]), ball)
-            below[:, part], above[:, part] = (torch.minimum(x[:, part], around) for x in (below, above))
+        index, live = which[:, part], held[:, part]
+        below, above = reaches(rows, joined.models, ball, boxes[0])
+        if problem is not None:
+            block = joined.block([rows])
+            asked, around = problem.asked(block), joined.radius(block, ball)
+            under, over = widths(problem, asked, 0)
+            below, above = (torch.minimum(torch.minimum(x, y), around) for x, y in ((below, under), (above, over)))
+            own = _narrowed(own, centres[value], index, live, below, above)
+            left, live = chosen(_deciding(joined.graph, value, own).gather(1, index) & live)
+            index = index.gather(1, left)
+            below, above = widths(problem, asked.take(left), STEPS)
+        own = _narrowed(own, centres[value], index, live, below, above)
+    return own
+
+
+def _narrowed(
+    own: Box, centre: Box, which: torch.Tensor, held: torch.Tensor, below: torch.Tensor, above: torch.Tensor
+) -> Box:
+    """The range `own` where entries which [B, U] are no further from the centre than below and above, if held."""
     flat_low, flat_high = centre.lower.flatten(1), centre.upper.flatten(1)
     low = tensor_down(flat_low.gather(1, which) - torch.where(held, below, torch.inf))
     high = tensor_up(flat_high.gather(1, which) + torch.where(held, above, torch.inf))

@@ -51,6 +51,11 @@ class Asked:
     inner: torch.Tensor
     slack: torch.Tensor
 
+    def take(self, which: torch.Tensor) -> Asked:
+        """Some of them: which [B, r]."""
+        rows, inner = (x.gather(1, which.unsqueeze(2).expand(-1, -1, x.shape[2])) for x in (self.rows, self.inner))
+        return Asked(rows, inner, self.slack.gather(1, which))
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
