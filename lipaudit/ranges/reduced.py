@@ -12,7 +12,8 @@ neurons of one node read none of each other. What is known of w:
 
 - elementwise nodes: w_j = f(v_j) - f(v_j(c)) - k_j (v_j - v_j(c)), v_j in `range`, k_j in `slope`. Where `bent`, f is
   two half-lines, of slopes `left` and `right`, that meet at `knot`; for others `remainders` bounds lines of any slope;
-- maxima (`bent` and `smooth` both False): v_j is a difference of two entries, w_j = (s - k_j) dv_j for a share s;
+- maxima: v_j is an entry less another of its window, w_j = (s - k_j) dv_j for a share s. Where those two alone can win,
+  the share is a slope of a half-line: `bent`, at 0. Of others nothing more is known (neither `bent` nor `smooth`);
 - all: w_j in [low_j, high_j], |w_j| <= spread_j |dv_j|, and w_j = 0 where not `held` (padding).
 """
 
@@ -235,6 +236,9 @@ class _Part:
         if isinstance(model, Winners):
             ends = [model.differences(x, which) for x in (centre, box)]
             slope = model.shares.flatten(1).gather(1, which)
+            # max(a, b) = b + relu(a - b), min(a, b) = b - relu(b - a)
+            bent = held & (slope == 0.5)
+            left, right = (zero + x for x in ((0.0, 1.0) if model.sign > 0 else (1.0, 0.0)))
         else:
             assert isinstance(model, Entrywise)
             assert isinstance(node.op, Elementwise)

@@ -21,12 +21,15 @@ from tests.laws.region_laws import inside_of, units
 def rows_hold(around: Near, seed: int, count: int = 60) -> None:
     """At points of every region the neurons' rows, ranges and remainders, and the functionals', are the network's.
 
-    Of a network of elementwise nodes and no maxima; of another nothing is looked at.
+    Of a network of elementwise nodes, and of maxima that two entries alone can win; of another nothing is looked at.
     """
     graph, joined = around.graph, around.joined
     problem, asked = around.reduced(units(graph, len(around.ball)))
-    if any(isinstance(around.secants[place], Winners) for place in joined.places):
-        return
+    models = [around.secants[place] for place in joined.places]
+    maxima = [isinstance(model, Winners) for model in models]
+    for columns, is_max in zip(problem.columns, maxima, strict=True):
+        if is_max and not bool((problem.bent | ~problem.held)[:, columns].all()):
+            return
     points = inside_of(around.ball, count, seed)
     values = fold(graph, points.flatten(0, 1), lambda node, args: node.op.forward(*args))
     own = fold(graph, around.ball.centre, lambda node, args: node.op.forward(*args))
@@ -37,6 +40,16 @@ def rows_hold(around: Near, seed: int, count: int = 60) -> None:
     size = sum(problem.sizes)
     v, rise, w = (torch.zeros(len(points), count, size, dtype=torch.float64) for _ in range(3))
     for place, which, columns in zip(joined.places, joined.which, problem.columns, strict=True):
+        model = around.secants[place]
+        if isinstance(model, Winners):
+            rows, node = model.inputs(which).flatten(2), graph.nodes[place - 1].inputs[0]
+            there, here = (values[node].reshape(len(points), count, -1), own[node].flatten(1).unsqueeze(1))
+            v[..., columns], rise[..., columns] = there @ rows.mT, (there - here) @ rows.mT
+            w[..., columns] = (
+                model.sign * ((model.sign * v).clamp(min=0.0) - (model.sign * (v - rise)).clamp(min=0.0))[..., columns]
+                - 0.5 * rise[..., columns]
+            )
+            continue
         index, read = which.unsqueeze(1).expand(-1, count, -1), graph.nodes[place - 1].inputs[0]
         v[..., columns] = values[read].reshape(len(points), count, -1).gather(2, index)
         rise[..., columns] = moved(read).gather(2, index)
