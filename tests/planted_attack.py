@@ -10,6 +10,8 @@ import torch
 
 import lipaudit.audit.certifying as certifying
 import lipaudit.audit.confirming as confirming
+import lipaudit.audit.tolerance as tolerance_module
+import lipaudit.probes.aims as aims
 import lipaudit.probes.ascent as ascent_module
 import lipaudit.probes.attack as attack_module
 import lipaudit.probes.chase as chase_module
@@ -17,6 +19,7 @@ import lipaudit.probes.witness as witness_module
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm
 from lipaudit.probes.ascent import ascend
+from tests.audit.test_tolerance import nothing_moves_too_far
 from tests.laws import attack_laws
 from tests.planted import Plant, attribute
 from tests.probes.test_ascent import network
@@ -45,6 +48,23 @@ def catalogue() -> list[Plant]:
             attribute(certifying, "contradicted", _nothing),
             attack_laws.faults_are_reported,
         ),
+        Plant("distances in another norm", _other_norm, genuine),
+        Plant("a tie counts as changed", _ties, attack_laws.a_tie_is_no_success),
+        Plant(
+            "any move of an output is one too far",
+            _any_move,
+            attack_laws.moves_are_genuine,
+        ),
+        Plant(
+            "the tolerance is added to, not used up",
+            attribute(tolerance_module, "tensor_down", lambda left: -left),
+            lambda _: nothing_moves_too_far(Norm.L2),
+        ),
+        Plant(
+            "only the first output is looked at",
+            attribute(tolerance_module, "_length", lambda norm, entries: entries[:, 0]),
+            lambda _: nothing_moves_too_far(Norm.L2),
+        ),
         Plant("a witness outside the domain", _unclipped, _witness_inside),
     ]
 
@@ -59,6 +79,30 @@ def _without_domain(patch: pytest.MonkeyPatch) -> None:
 def _unrounded_distance(patch: pytest.MonkeyPatch) -> None:
     """A tenth of the way is not counted."""
     patch.setattr(confirming, "up", lambda x: x * 0.9)
+
+
+def _other_norm(patch: pytest.MonkeyPatch) -> None:
+    search = confirming.Confirm.__init__
+    patch.setattr(
+        confirming.Confirm, "__init__", lambda self, target, norm, *rest: search(self, target, Norm.LINF, *rest)
+    )
+
+
+def _ties(patch: pytest.MonkeyPatch) -> None:
+    """In the search, in real arithmetic and in onnxruntime."""
+    patch.setattr(aims.OtherClass, "changed", lambda self, y: self._others(y).amax(1) >= aims._pick(y, self.labels))
+    patch.setattr(confirming.Misclassified, "proven", _all)
+    patch.setattr(confirming.Misclassified, "given", _all)
+
+
+def _any_move(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(aims.TooFar, "changed", lambda self, y: self.norm.of(y - self.values) > 0.5 * self.tolerance)
+    patch.setattr(confirming.Moved, "proven", _all)
+    patch.setattr(confirming.Moved, "given", _all)
+
+
+def _all(change: object, outputs: object, rows: np.ndarray) -> np.ndarray:
+    return np.ones(len(rows), dtype=np.int64)
 
 
 def _raw(target: object, raw: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -120,6 +121,17 @@ def engines_for(norm: Norms, names: tuple[str, ...] = ()) -> tuple[Engine, ...]:
     if pair.mixed:
         return tuple(engine for engine in ENGINES if engine.mixed)
     return tuple(engine for engine in ENGINES if pair.source in engine.norms and not isinstance(engine, Changeover))
+
+
+def best_upper(problem: Problem) -> Method:
+    """The tightest answer of all engines."""
+    outcomes = [run(engine, problem) for engine in engines_for(problem.pair)]
+    bounded = [o for o in outcomes if o.bound is not None]
+    if not bounded:
+        first = outcomes[0]
+        return Method(first.engine.name, first.engine.label, first.seconds, None, first.reason)
+    best = min(bounded, key=lambda o: o.bound.value if o.bound else math.inf)
+    return Method(best.engine.name, best.engine.label, best.seconds, best.bound)
 
 
 def attained(target: Subject, starts: torch.Tensor | None = None, seconds: float = SEARCH_SECONDS) -> Attained | None:

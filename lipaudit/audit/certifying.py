@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from lipaudit.audit.attacking import attacked, contradicted
-from lipaudit.audit.bounding import engines_for
-from lipaudit.audit.confirming import Misclassified
+from lipaudit.audit.confirming import Change, Misclassified, Moved
 from lipaudit.audit.growing import local_radii
 from lipaudit.audit.regions import drawing, drawn
 from lipaudit.audit.settings import DEFAULTS, Progress, Settings
@@ -28,8 +27,10 @@ from lipaudit.audit.subject import (
     run_facts,
     subject,
 )
+from lipaudit.audit.tolerance import LABEL as TOLERANCE
+from lipaudit.audit.tolerance import global_radii, local_tolerance_radii
 from lipaudit.engines.ellipsoid import Ellipsoid
-from lipaudit.engines.engine import Declined, run
+from lipaudit.engines.engine import Declined
 from lipaudit.engines.fourier import FourierEllipsoid
 from lipaudit.engines.layer_product import LayerProduct, constants
 from lipaudit.engines.pairwise import pairwise_constants
@@ -44,7 +45,7 @@ from lipaudit.numerics.norms import Norm
 from lipaudit.numerics.rounding import sqrt_up, tensor_up
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.smooth import LogSoftmax, Softmax
-from lipaudit.probes.radii import classification_radii, regression_radius
+from lipaudit.probes.radii import classification_radii
 from lipaudit.report.finding import Finding
 from lipaudit.report.report import AuditReport, Method, Radii
 
@@ -75,12 +76,10 @@ def certify(
     tolerance: for a regression instead, how far the output vector may move, in the norm of the audit.
     local: from constants over balls that grow around each sample, within the budget; never below the others.
     limit: only so many of the samples, drawn by the seed.
-    attack: seconds for counterexamples, the other end of each radius's bracket; a classifier's only.
+    attack: seconds for counterexamples, the other end of each radius's bracket.
     interruptible: whether Ctrl-C, once there are radii, ends the audit with a report of them (LIP401), instead of none.
     Raises InvalidInput for labels that do not fit, UsageError for a classifier with one output.
     """
-    if local and tolerance is not None:
-        raise UsageError("--method local is for a classifier; --tolerance has radii from the whole domain")
     if tolerance is None:
         settings.one_norm("the radius of a classification is in the inputs' norm alone, so give that one")
     target = subject(model, settings)
@@ -102,7 +101,7 @@ def certify(
         progress("constants", 0, 2)
     pairs = None
     if tolerance is not None:
-        result, method = _regression(target, points, tolerance, source)
+        result, method = global_radii(target, points, tolerance, source)
     else:
         result, method, pairs = _classification(target, points, labels, source, labels_source)
     if progress is not None:
@@ -117,14 +116,14 @@ def certify(
         said.append(f"{strays} of the inputs lie outside the declared domain: no radius is claimed for them")
         result = without_strays(result, points, target)
     undone: list[str] = []
-    if local and pairs is not None:
+    if local:
         result, missed, cut = _grown(target, points, result, pairs, started + settings.budget, progress)
         if missed:
             said.append(f"{missed} samples were not reached within the budget: theirs are from the whole domain alone")
         undone += [f"the local radii of {missed} samples"] if cut else []
     if picked is not None:
         said.append(drawing(len(picked), picked_from, settings.seed))
-    if attack > 0.0 and tolerance is None:
+    if attack > 0.0:
         if undone:
             undone.append("the attack")
         else:
@@ -162,18 +161,22 @@ def _grown(
     target: Subject,
     points: torch.Tensor,
     result: Radii,
-    pairs: torch.Tensor,
+    pairs: torch.Tensor | None,
     deadline: float,
     progress: Progress | None,
 ) -> tuple[Radii, int, bool]:
     """The radii from balls that grow around each sample, how many were not reached, and whether by Ctrl-C."""
-    assert result.labels is not None
-    logits, norm = without_softmax(target.simplified), target.settings.pair.source
-    known, labels = torch.as_tensor(result.values), torch.as_tensor(result.labels)
+    known, pair, region = torch.as_tensor(result.values), target.settings.pair, target.region
     worth = torch.as_tensor(result.correct) & _inside(points, target)
     tell = None if progress is None else lambda done: progress("radii", done, int(worth.sum()))
-    found = local_radii(logits, norm, target.region, points, labels, pairs, known, worth, deadline, tell)
-    return replace(result, values=found.values.numpy(), method=LOCAL, whole=result.values), found.missed, found.cut
+    if pairs is None:
+        assert result.tolerance is not None
+        graph, slack, constant, label = target.simplified, result.tolerance, result.lipschitz[1], TOLERANCE
+        found = local_tolerance_radii(graph, pair, region, points, slack, constant, known, worth, deadline, tell)
+    else:
+        logits, labels, label = without_softmax(target.simplified), torch.as_tensor(result.labels), LOCAL
+        found = local_radii(logits, pair.source, region, points, labels, pairs, known, worth, deadline, tell)
+    return replace(result, values=found.values.numpy(), method=label, whole=result.values), found.missed, found.cut
 
 
 def _bracketed(
@@ -185,10 +188,11 @@ def _bracketed(
     """
     tell = None if progress is None else lambda done: progress("attack", done, len(points))
     norm = target.settings.pair.source
-    search, exact = without_softmax(target.simplified), without_softmax(target.graph)
-    assert result.labels is not None
-    change = Misclassified(torch.as_tensor(result.labels))
+    search, exact, does = target.simplified, target.graph, "moves too far"
+    if result.tolerance is None:
+        search, exact, does = without_softmax(search), without_softmax(exact), "changes class"
     try:
+        change = _change(target, points, result)
         found, cut = attacked(target, norm, search, exact, points, result, change, seconds, tell)
     except KeyboardInterrupt:
         return result, method, [], True
@@ -196,10 +200,18 @@ def _bracketed(
     if not len(inside):
         return replace(result, attack=found), method, [], cut
     row, reason = int(inside[0]), "a counterexample lies inside a certified radius"
-    said = f"sample {row} changes class at distance {found.values[row]:.6g}, inside its radius {result.values[row]:.6g}"
+    said = f"sample {row} {does} at distance {found.values[row]:.6g}, inside its radius {result.values[row]:.6g}"
     more = "" if len(inside) == 1 else f", and {len(inside) - 1} more samples do"
     nothing = replace(result, values=np.zeros_like(result.values), whole=None, attack=found)
     return nothing, replace(method, bound=None, reason=reason), [Finding("LIP901", method.name, f"{said}{more}")], cut
+
+
+def _change(target: Subject, points: torch.Tensor, result: Radii) -> Change:
+    """What the attack looks for."""
+    if result.tolerance is not None:
+        return Moved.of(target, points, result.tolerance)
+    assert result.labels is not None
+    return Misclassified(torch.as_tensor(result.labels))
 
 
 def without_strays(result: Radii, points: torch.Tensor, target: Subject) -> Radii:
@@ -271,17 +283,6 @@ def _carried(pairs: torch.Tensor, problem: Problem) -> torch.Tensor:
     return tensor_up(pairs * sqrt_up(float(math.prod(problem.graph.input_shape))))
 
 
-def best_upper(problem: Problem) -> Method:
-    """The tightest answer of all engines."""
-    outcomes = [run(engine, problem) for engine in engines_for(problem.pair)]
-    bounded = [o for o in outcomes if o.bound is not None]
-    if not bounded:
-        first = outcomes[0]
-        return Method(first.engine.name, first.engine.label, first.seconds, None, first.reason)
-    best = min(bounded, key=lambda o: o.bound.value if o.bound else math.inf)
-    return Method(best.engine.name, best.engine.label, best.seconds, best.bound)
-
-
 def without_softmax(graph: Graph) -> Graph:
     """The graph up to the logits: softmax and log-softmax keep the order of the classes of one sample."""
     output = graph.output
@@ -311,18 +312,3 @@ def _over_all(op: Softmax | LogSoftmax) -> bool:
 def simplified_output(graph: Graph, output: int) -> Graph:
     """The same graph with another value as its output."""
     return prune(Graph(graph.input_shape, graph.nodes, output))
-
-
-def _regression(target: Subject, points: torch.Tensor, tolerance: float, source: str) -> tuple[Radii, Method]:
-    if not tolerance > 0.0:
-        raise UsageError(f"--tolerance {tolerance} is not positive")
-    method = best_upper(
-        Problem.over(
-            target.simplified, target.settings.norm, target.region, target.settings.budget, target.settings.limits
-        )
-    )
-    constant = math.inf if method.bound is None else method.bound.value
-    radius = regression_radius(constant, tolerance)
-    values = np.full(len(points), radius)
-    everyone = np.ones(len(points), dtype=bool)
-    return Radii(source, values, everyone, (constant, constant), method.label, tolerance), method

@@ -74,7 +74,8 @@ def certify(
     """Certify radii within which no prediction changes.
 
     Also the accuracy that is certified at the radii asked for, or at a few telling ones. An attack looks for the other
-    end of each radius's bracket: the nearest input that onnxruntime classifies otherwise.
+    end of each radius's bracket: the nearest input that onnxruntime classifies otherwise, or whose output moves further
+    than the tolerance.
     """
     refuse_beside_modulus(modulus, attack=attack, save_worst=worst)
     path, policy = resolve(model, machine, output)
@@ -85,7 +86,7 @@ def certify(
     if answers is None and slack is None:
         raise UsageError("certify needs --labels (or --tolerance for a regression)")
     wanted = targets(output, sources(policy, audit, machine, spec, answers), data=DATA)
-    seconds = attack_seconds(attack, slack)
+    seconds = attack_seconds(attack)
     check_worst(worst, seconds, [*sources(policy, audit, machine, spec, answers), *(t.path for t in wanted)])
     settings = build(audit, machine, policy, effort=effort, modulus=modulus)
 

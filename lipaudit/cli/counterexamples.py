@@ -18,15 +18,11 @@ SECONDS = 10.0
 """Of the attack, where nobody says how long."""
 
 
-def effort(given: str | None, tolerance: float | None) -> float:
-    """Seconds for the attack on a classifier; 0 for none, and for a regression. Raises UsageError."""
+def effort(given: str | None) -> float:
+    """Seconds for the attack; 0 for none. Raises UsageError."""
     if given == "none":
         return 0.0
-    if tolerance is None:
-        return SECONDS if given is None else duration(given)
-    if given is not None:
-        raise UsageError("--attack looks for another class, which a regression with a --tolerance has not")
-    return 0.0
+    return SECONDS if given is None else duration(given)
 
 
 def check_worst(path: Path | None, seconds: float, protected: Iterable[Path]) -> None:

@@ -17,7 +17,8 @@ def columns(report: AuditReport) -> dict[str, np.ndarray]:
     norm: of the Jacobian (numeric). upper: certified, over the ball around the sample. label: as given.
     radius: certified, in raw units. whole_domain: the one from constants over the whole domain alone.
     correct: classified as labelled.
-    attacked: the distance of the nearest counterexample found, rounded up (inf: none); answer: its class (-1: none).
+    attacked: the distance of the nearest counterexample found, rounded up (inf: none);
+    answer: its class, for a regression the output that moved most (-1: none).
     """
     found: dict[str, np.ndarray] = {}
     if report.samples is not None:

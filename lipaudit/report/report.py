@@ -228,9 +228,11 @@ class Regions:
 class Attack:
     """Counterexamples that were found, one a sample at most: an input that onnxruntime classifies otherwise.
 
+    For a regression: one whose output is further than the tolerance from the sample's.
+
     values: [count] the distance from the sample, rounded up: no radius beyond it can be certified. 0 for a sample that
         is misclassified as it is, inf where nothing was found (which proves nothing).
-    answers: [count] int64, the class that is given instead; -1 where there is none.
+    answers: [count] int64, the class that is given instead, for a regression the output that moved most; -1 for none.
     points: [count, *input_shape] in raw units, NaN where there is none.
     tried: [count] bool, whether the sample was attacked before the time was over.
     unconfirmed: samples whose candidates onnxruntime, or exact arithmetic, did not confirm.

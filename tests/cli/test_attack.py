@@ -81,9 +81,24 @@ def test_no_attack_where_nobody_wants_one(capsys: Captured, folder: Path) -> Non
         (("--save-worst", "w.csv"), "no .npz"),
         (("--save-worst", "digits_mlp.npz"), "will not overwrite"),
         (("--save-worst", "w.npz", "-o", "npz:w.npz"), "where a report goes"),
-        (("--tolerance", "1", "--attack", "5s"), "has not"),
     ],
 )
 def test_what_cannot_be_attacked_or_kept(capsys: Captured, folder: Path, args: tuple[str, ...], says: str) -> None:
     assert says in run(capsys, 2, *CERTIFY, *args)[1]
     assert not (folder / "w.npz").exists()
+
+
+def test_a_regression_is_bracketed_too(capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with np.load(SAMPLES / "diabetes_tanh.npz") as data:
+        np.save("x.npy", data["x"][:10])
+    files = ("--inputs", "x.npy", "--method", "local", "--save-worst", "w.npz", "--output-format", "json")
+    code = ("certify", str(SAMPLES / "diabetes_tanh.onnx"), "--tolerance", "0.2", *files)
+    radii = json.loads(run(capsys, 0, *code)[0])["radii"]
+    assert radii["attack"]["count"] == radii["count"] == 10
+    columns = (radii["whole_domain"]["per_sample"], radii["per_sample"], radii["attack"]["per_sample"])
+    for known, low, high in zip(*columns, strict=True):
+        assert known <= low <= high
+    assert radii["median"] > 1.2 * radii["whole_domain"]["median"]
+    with np.load("w.npz") as kept:
+        assert (kept["answer"] == 0).all()

@@ -94,3 +94,56 @@ def faults_are_reported(folder: Path) -> None:
     assert not report.radii.values.any()
     assert report.upper is not None
     assert report.upper.bound is None
+
+
+def regressor(seed: int = 3) -> onnx.ModelProto:
+    return classifier(seed, (4, 10, 2))
+
+
+def moves_are_genuine(folder: Path, norm: Norm = Norm.L2) -> None:
+    """A regression's counterexamples: in the domain, no further than is said, moved too far in exact arithmetic."""
+    made, tolerance = regressor(), 0.75
+    x = np.random.default_rng(5).uniform(-0.4, 0.4, size=(8, 1, 4)).astype(np.float32).astype(np.float64)
+    settings = Settings(norm=norm, domain=Domain(-0.6, 0.6, "box"))
+    report = certify(saved(made, folder), x, None, settings, tolerance=tolerance, attack=2.0, local=True)
+    assert not any(finding.code == "LIP901" for finding in report.findings)
+    attack, radii = attack_of(report), report.radii
+    assert radii is not None
+    assert radii.whole is not None
+    assert (radii.values >= radii.whole).all()
+    assert attack.found.sum() >= 4, "the attack found too little to tell anything"
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in made.graph.initializer}
+    given = {name: [[Fraction(float(v)) for v in row] for row in np.atleast_2d(a)] for name, a in arrays.items()}
+
+    def dot(a: list[Fraction], b: list[Fraction]) -> Fraction:
+        return sum((p * q for p, q in zip(a, b, strict=True)), Fraction(0))
+
+    def exact(point: np.ndarray) -> list[Fraction]:
+        entries = [Fraction(float(v)) for v in point.ravel()]
+        before = [bias + dot(entries, [row[place] for row in given["a"]]) for place, bias in enumerate(given["b"][0])]
+        hidden = [max(Fraction(0), h) for h in before]
+        return [dot(hidden, [row[k] for row in given["c"]]) for k in range(2)]
+
+    for row in np.flatnonzero(attack.found):
+        point = attack.points[row]
+        assert (abs(point) <= 0.6).all(), "outside the domain"
+        moved = [b - a for a, b in zip(exact(x[row]), exact(point), strict=True)]
+        assert exactly_longer(norm, moved, tolerance), "the output does not move that far"
+        step = [Fraction(float(q)) - Fraction(float(p)) for p, q in zip(x[row].ravel(), point.ravel(), strict=True)]
+        assert not exactly_longer(norm, step, attack.values[row]), "further away than is said"
+
+
+def a_tie_is_no_success(folder: Path) -> None:
+    """Outputs 1 and 1 - relu(1 - x): the second is at most as large as the first, and ties from x = 1 on."""
+    one, minus = np.array([1.0], np.float32), np.array([[-1.0]], np.float32)
+    given = weights(one=one, minus=minus, spread=np.array([[0.0, -1.0]], np.float32), both=np.ones(2, np.float32))
+    nodes = [
+        node("Gemm", ["x", "minus", "one"], ["h"]),
+        node("Relu", ["h"], ["r"]),
+        node("Gemm", ["r", "spread", "both"]),
+    ]
+    made = model(nodes, given, inputs=[("x", (1, 1))])
+    x, labels = np.array([[[0.0]], [[0.5]]]), np.array([0, 0])
+    settings = Settings(domain=Domain(-2.0, 3.0, "box"))
+    attack = attack_of(certify(saved(made, folder), x, labels, settings, attack=0.5))
+    assert not attack.found.any(), "a tie was counted"

@@ -22,6 +22,15 @@ def test_a_radius_above_an_attack_is_a_fault(tmp_path: Path) -> None:
     attack_laws.faults_are_reported(tmp_path)
 
 
+@pytest.mark.parametrize("norm", Norm)
+def test_moves_are_genuine(norm: Norm, tmp_path: Path) -> None:
+    attack_laws.moves_are_genuine(tmp_path, norm)
+
+
+def test_a_tie_is_no_success(tmp_path: Path) -> None:
+    attack_laws.a_tie_is_no_success(tmp_path)
+
+
 @pytest.mark.parametrize("plant", catalogue(), ids=str)
 def test_a_planted_mistake_is_seen(plant: Plant, tmp_path: Path) -> None:
     plant.law(tmp_path)
