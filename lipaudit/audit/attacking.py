@@ -14,10 +14,13 @@ from lipaudit.graph.graph import Graph
 from lipaudit.numerics.norms import Norm
 from lipaudit.probes.attack import nearest_changes
 from lipaudit.probes.witness import batches
-from lipaudit.report.report import Attack, Radii
+from lipaudit.report.report import Attack, Nearest, Radii
 
 LABEL = "boundary walks and shrinking balls, confirmed by onnxruntime"
 SECONDS = 10.0
+
+SHOWN = 12
+"""How many counterexamples are kept beside their samples, to be shown."""
 
 _SEARCH = 2.0 / 3.0
 """Of the seconds: what the search is worth."""
@@ -70,7 +73,11 @@ def attacked(
         confirm = Confirm(target, norm, exact, points, change, late)
         values[rows], answers[rows], kept[rows] = confirm(found.points[some], rows)
         unconfirmed = int(np.isinf(values[rows]).sum())
-    return Attack(LABEL, values, answers, kept, tried.numpy(), unconfirmed, time.monotonic() - started), cut
+    right = np.flatnonzero((answers >= 0) & radii.correct)
+    order = right[np.argsort(values[right], kind="stable")][:SHOWN].tolist()
+    nearest = tuple(Nearest(row, points[row].numpy().copy(), kept[row].copy()) for row in order)
+    took = time.monotonic() - started
+    return Attack(LABEL, values, answers, kept, tried.numpy(), unconfirmed, took, nearest), cut
 
 
 def contradicted(attack: Attack, radii: Radii) -> np.ndarray:

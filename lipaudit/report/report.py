@@ -225,6 +225,16 @@ class Regions:
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
+class Nearest:
+    """A sample and its counterexample, to be shown. index: among those audited; both of the input's shape, raw."""
+
+    index: int
+    point: np.ndarray = field(repr=False)
+    changed: np.ndarray = field(repr=False)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
 class Attack:
     """Counterexamples that were found, one a sample at most: an input that onnxruntime classifies otherwise.
 
@@ -236,6 +246,7 @@ class Attack:
     points: [count, *input_shape] in raw units, NaN where there is none.
     tried: [count] bool, whether the sample was attacked before the time was over.
     unconfirmed: samples whose candidates onnxruntime, or exact arithmetic, did not confirm.
+    nearest: the few with the shortest distances, shortest first.
     """
 
     method: str
@@ -245,6 +256,7 @@ class Attack:
     tried: np.ndarray = field(repr=False)
     unconfirmed: int = 0
     seconds: float = 0.0
+    nearest: tuple[Nearest, ...] = ()
 
     @property
     def found(self) -> np.ndarray:

@@ -20,12 +20,13 @@ from PIL import Image
 from lipaudit.cli.options import Output
 from lipaudit.cli.output import targets
 from lipaudit.errors import UsageError
+from lipaudit.render import numbers
 from lipaudit.render.html import HtmlReporter, ticks
 from lipaudit.render.html.gains import gains
 from lipaudit.render.html.pictures import as_picture, direction_image, input_image
 from lipaudit.render.html.scale import scale
 from lipaudit.render.sections import named_tables
-from lipaudit.report.report import AuditReport, Layer, Radii, Samples, Steepest
+from lipaudit.report.report import AuditReport, Layer, Nearest, Radii, Samples, Steepest
 from tests.render.hostile import hostile
 from tests.render.reports import ALL, ATTACKED, BOUND, CERTIFY, GATE, GROUP, INFINITE, LOCAL, attained, method, up
 
@@ -105,6 +106,38 @@ def test_worst_samples_are_drawn_where_they_are_pictures() -> None:
     table = parsed(replace(DRAWN, samples=replace(DRAWN.samples, steepest=(vector,))))  # type: ignore[type-var]
     assert not list(table.iter("img"))
     assert "[3] +1.000" in text(table)
+
+
+def counterexamples(shape: tuple[int, ...], count: int = 12) -> AuditReport:
+    """The attacked report with the nearest `count` counterexamples: noise, as large as a page may have to hold."""
+    rng, radii = np.random.default_rng(0), ATTACKED.radii
+    assert radii is not None
+    assert radii.attack is not None
+    rows = np.flatnonzero(radii.attack.found & radii.correct)[:count].tolist()
+    nearest = tuple(Nearest(row, rng.normal(size=shape), rng.normal(size=shape)) for row in rows)
+    return replace(ATTACKED, radii=replace(radii, attack=replace(radii.attack, nearest=nearest)))
+
+
+def test_the_nearest_counterexamples_are_drawn_with_their_brackets() -> None:
+    drawn = counterexamples((1, 8, 8))
+    radii = drawn.radii
+    assert radii is not None
+    assert radii.attack is not None
+    root = parsed(drawn)
+    assert len(list(root.iter("img"))) == 3 * 12
+    first = radii.attack.nearest[0].index
+    low, high = numbers.lower(float(radii.values[first])), numbers.upper(float(radii.attack.values[first]))
+    assert f"radius in [{low}, {high}]" in text(root)
+    assert "class → 7" in text(root)
+    vectors = parsed(counterexamples((1, 10)))
+    assert not list(vectors.iter("img"))
+    assert len([e for e in vectors.iter("p") if e.get("class") == "move"]) == 5 * 12
+
+
+def test_large_counterexamples_do_not_make_a_large_page() -> None:
+    page = HtmlReporter().render(counterexamples((1, 3, 112, 112)))
+    assert len(page) < LIMIT
+    assert 3 <= page.count("<img") < 3 * 12
 
 
 @pytest.mark.parametrize(

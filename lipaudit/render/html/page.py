@@ -14,22 +14,31 @@ from lipaudit.render.html.pictures import as_picture, direction_image, input_ima
 from lipaudit.render.html.scale import Scale, scale
 from lipaudit.render.html.svg import Drawing
 from lipaudit.render.sections import TABLES, Table, facts, named_tables, proofs
-from lipaudit.report.report import AuditReport, Steepest
+from lipaudit.report.report import AuditReport, Nearest, Radii, Steepest
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a page has room for: layers over all models, rows a table, models, drawn models, characters a text."""
+    """What a page has room for: layers over all models, rows a table, models, drawn models, characters a text.
+
+    shown: counterexamples of each drawn model.
+    """
 
     layers: int
     rows: int
     models: int
     drawn: int
     longest: int
+    shown: int
 
 
-ROOMS = (Room(1000, 400, 200, 6, 1000), Room(200, 60, 60, 2, 300), Room(40, 20, 20, 1, 120), Room(10, 4, 8, 0, 60))
+ROOMS = (
+    Room(1000, 400, 200, 6, 1000, 12),
+    Room(200, 60, 60, 2, 300, 4),
+    Room(40, 20, 20, 1, 120, 1),
+    Room(10, 4, 8, 0, 60, 0),
+)
 """From the usual page to one that any report fits in: the first that is small enough is taken."""
 
 _ENTRIES = 5
@@ -61,6 +70,34 @@ class Worst:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Move:
+    """An entry that a counterexample changes. share: of the largest change, in percent."""
+
+    index: str
+    before: str
+    after: str
+    share: float
+    up: bool
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Counterexample:
+    """A sample and the changed input. low, high: the bracket of its radius. images: three data: URLs, or none.
+
+    images: the sample, the changed input and their difference. moves: the largest changes, where it is no picture.
+    """
+
+    index: int
+    becomes: str
+    low: str
+    high: str
+    images: tuple[str, ...]
+    moves: tuple[Move, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Part:
     """Everything about one model. tables: by the name of their section."""
 
@@ -74,6 +111,7 @@ class Part:
     histogram: Drawing | None
     curve: Drawing | None
     worst: tuple[Worst, ...]
+    nearest: tuple[Counterexample, ...]
     regression: bool
 
 
@@ -166,6 +204,7 @@ def _part(report: AuditReport, name: str, room: Room, count: int) -> Part:
         histogram=sensitivity(f"{name}-norms", report) if drawn and samples is not None else None,
         curve=accuracy(f"{name}-accuracy", report, radii) if drawn and radii is not None else None,
         worst=tuple(_worst(report, one) for one in samples.steepest) if drawn and samples is not None else (),
+        nearest=_nearest(report, radii, room.shown) if drawn and radii is not None else (),
         regression=radii is not None and radii.tolerance is not None,
     )
 
@@ -236,4 +275,46 @@ def _worst(report: AuditReport, steepest: Steepest) -> Worst:
         point="" if point is None else input_image(point),
         direction="" if direction is None else direction_image(direction),
         entries=entries,
+    )
+
+
+def _nearest(report: AuditReport, radii: Radii, most: int) -> tuple[Counterexample, ...]:
+    """The nearest counterexamples, nearest first."""
+    return () if radii.attack is None else tuple(_shown(report, radii, one) for one in radii.attack.nearest[:most])
+
+
+def _shown(report: AuditReport, radii: Radii, one: Nearest) -> Counterexample:
+    assert radii.attack is not None
+    answer, reach = int(radii.attack.answers[one.index]), float(radii.attack.values[one.index])
+    becomes = f"output {answer}"
+    if radii.tolerance is None:
+        label = "" if radii.labels is None else f"{int(radii.labels[one.index])} "
+        becomes = f"class {label}-> {answer}"
+    before, after = as_picture(one.point), as_picture(one.changed)
+    images: tuple[str, ...] = ()
+    if before is not None and after is not None:
+        images = (input_image(before, after), input_image(after, before), direction_image(after - before))
+    return Counterexample(
+        index=report.index(one.index),
+        becomes=becomes,
+        low=numbers.lower(float(radii.values[one.index])),
+        high=numbers.upper(reach),
+        images=images,
+        moves=() if images else _moves(one),
+    )
+
+
+def _moves(one: Nearest) -> tuple[Move, ...]:
+    before, after = one.point.reshape(-1), one.changed.reshape(-1)
+    change = np.abs(after - before)
+    order = [int(place) for place in np.argsort(-change, kind="stable")[:_ENTRIES] if change[place] > 0.0]
+    return tuple(
+        Move(
+            str(place),
+            f"{before[place]:.4g}",
+            f"{after[place]:.4g}",
+            float(100.0 * change[place] / change[order[0]]),
+            bool(after[place] > before[place]),
+        )
+        for place in order
     )

@@ -37,9 +37,13 @@ def as_picture(values: np.ndarray) -> np.ndarray | None:
     return _small(array)
 
 
-def input_image(picture: np.ndarray) -> str:
-    """The input, from its smallest entry (black) to its largest (white), as a data: URL."""
-    low, high = float(picture.min()), float(picture.max())
+def input_image(picture: np.ndarray, beside: np.ndarray | None = None) -> str:
+    """The input, from its smallest entry (black) to its largest (white), as a data: URL.
+
+    beside: another one, on the same scale.
+    """
+    both = picture if beside is None else np.stack([picture, beside])
+    low, high = float(both.min()), float(both.max())
     return _png((picture - low) / ((high - low) or 1.0) * 255.0)
 
 
