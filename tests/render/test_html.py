@@ -137,7 +137,11 @@ def test_the_nearest_counterexamples_are_drawn_with_their_brackets() -> None:
 def test_large_counterexamples_do_not_make_a_large_page() -> None:
     page = HtmlReporter().render(counterexamples((1, 3, 112, 112)))
     assert len(page) < LIMIT
-    assert 3 <= page.count("<img") < 3 * 12
+    sources = re.findall(r'<img src="data:image/png;base64,([^"]*)"', page)
+    assert 3 <= len(sources) < 3 * 12
+    for source in sources:  # whole, however long
+        with Image.open(io.BytesIO(base64.b64decode(source))) as picture:
+            assert np.asarray(picture).shape[:2] == (112, 112)
 
 
 @pytest.mark.parametrize(

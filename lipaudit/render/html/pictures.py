@@ -7,6 +7,7 @@ import io
 import math
 
 import numpy as np
+from markupsafe import Markup
 from PIL import Image
 
 _SMALLEST, _LARGEST = 6, 112
@@ -68,6 +69,7 @@ def _small(array: np.ndarray) -> np.ndarray:
 
 
 def _png(pixels: np.ndarray) -> str:
+    """As markup of our own, which no text of a file enters: it is not cut as a long name would be."""
     stream = io.BytesIO()
     Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)).save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    return Markup("data:image/png;base64,") + base64.b64encode(stream.getvalue()).decode("ascii")
