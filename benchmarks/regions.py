@@ -1,7 +1,8 @@
 """Certified constants over balls and certified radii, against what is met by sampling and by attacks.
 
-Run `make bench-local`, or `python benchmarks/regions.py [constants] [peers] [radii]`. Networks that are not there (the
-third-party ones live beside the checkout, in ../shared) are left out, and said so. Seconds are of processor time.
+Run `make bench-local`, or `python benchmarks/regions.py [constants] [exact] [peers] [radii]`. Networks that are not
+there (the third-party ones live beside the checkout, in ../shared) are left out, and said so.
+Seconds are of processor time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import nn
 
 from lipaudit.audit import Domain, Settings, certify
 from lipaudit.audit.subject import subject
+from lipaudit.engines.splitting import Explored, Search
 from lipaudit.graph.graph import Graph, Node
 from lipaudit.linear.dense import Dense
 from lipaudit.linear.selection import Selection
@@ -25,12 +27,16 @@ from lipaudit.ops import activations
 from lipaudit.ops.affine import Affine
 from lipaudit.ops.elementwise import Elementwise
 from lipaudit.ranges.ball import Ball
+from lipaudit.ranges.cells import Cells
 from lipaudit.ranges.constants import Slopes
 from lipaudit.ranges.near import near
 from lipaudit.ranges.rows import Weights
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+
+SMALL = ((2, 16, 16, 1), (3, 12, 12, 12, 2), (5, 20, 20, 1), (10, 10, 10, 10, 1))
+"""Networks whose constants over balls are found exactly."""
 
 
 def mlp(*widths: int) -> Graph:
@@ -98,6 +104,63 @@ def pick(graph: Graph, output: int) -> Node:
     shape = graph.output_shape
     places = torch.arange(int(torch.Size(shape).numel())).reshape(-1)[output : output + 1]
     return Node("pick", "Gather", Affine((Selection.of(shape, places),)), (graph.output,))
+
+
+def split(graph: Graph, ball: Ball, limit: int) -> tuple[Explored, int, float]:
+    """(what branch and bound finds over one ball, open neurons, seconds of processor time, ranges included)."""
+    started = time.process_time()
+    size = int(torch.Size(graph.output_shape).numel())
+    seeds = torch.eye(size, dtype=torch.float64).reshape(1, size, *graph.output_shape)
+    (cells,) = Cells.of(near(graph, ball, Weights()), seeds)
+    found = Search(cells, ball.norm, limit, time.monotonic() + 3600.0).run()
+    return found, cells.left.shape[1], time.process_time() - started
+
+
+def exact() -> None:
+    """Small networks: the constant itself, over balls around 0."""
+    print("\n| network | norm | radius | open | upper | met | cells | seconds |")
+    graphs = [("-".join(map(str, w)), mlp(*w), 0.0) for w in SMALL]
+    for place in range(4):
+        path = SHARED / "models_peers" / f"lipmip_iris_{place}.onnx"
+        if path.exists():
+            graphs.append((path.stem, subject(path, Settings()).simplified, 0.5))
+    for name, graph, middle in graphs:
+        centre = torch.full((1, *graph.input_shape), middle, dtype=torch.float64)
+        for norm, radius in itertools.product(Norm, (0.5,) if middle else (0.3, 1.0)):
+            ball = Ball(centre, torch.tensor([radius], dtype=torch.float64), norm)
+            found, neurons, seconds = split(graph, ball, 60000)
+            print(
+                f"| {name} | {norm.value} | {radius} | {neurons} | {found.value:.6f} | {found.met:.6f} |"
+                f" {found.nodes} | {seconds:.1f} |",
+                flush=True,
+            )
+
+
+def peers_split() -> None:
+    """Branch and bound on output 1 of lirpa_mnist_fc_3layer."""
+    path = SHARED / "models_peers" / "lirpa_mnist_fc_3layer.onnx"
+    if not path.exists():
+        return
+    graph = subject(path, Settings()).simplified
+    centre = torch.rand(8, *graph.input_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    part = Graph(graph.input_shape, (*graph.nodes, pick(graph, 1)), len(graph.nodes) + 1)
+    row = torch.ones(1, 1, dtype=torch.float64)
+    tried = torch.cat([pulls(graph, centre, v) for v in (1, 3)], 1).reshape(8, -1, *graph.input_shape)
+    print("\nlirpa_mnist_fc_3layer, output 1, branch and bound: | radius | open | bound, before | over met | seconds |")
+    for name, radius, limit in (("1/255", 1 / 255, 2000), ("4/255", 4 / 255, 2000), ("0.1", 0.1, 200)):
+        for place in range(8):
+            ball = Ball(centre[place : place + 1], torch.tensor([radius], dtype=torch.float64), Norm.LINF)
+            before = float(over_balls(part, ball.centre, Norm.LINF, radius, row)[0])
+            found, neurons, seconds = split(part, ball, limit)
+            value, largest = (
+                min(before, found.value),
+                max(found.met, float(met(part, ball, tried[place : place + 1])[0])),
+            )
+            print(
+                f"| {name} | {neurons} | {value:.2f}, {before:.2f} | {value / largest:.3f}, {before / largest:.3f} |"
+                f" {seconds:.2f} |",
+                flush=True,
+            )
 
 
 def peers() -> None:
@@ -190,11 +253,14 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=180.0)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    parts = given.parts or ["constants", "peers", "radii"]
+    parts = given.parts or ["constants", "exact", "peers", "radii"]
     if "constants" in parts:
         constants()
+    if "exact" in parts:
+        exact()
     if "peers" in parts:
         peers()
+        peers_split()
     if "radii" in parts:
         radii(given.only, given.budget)
 

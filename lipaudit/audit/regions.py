@@ -15,14 +15,15 @@ from lipaudit.audit.bounding import engines_for
 from lipaudit.audit.subject import Subject
 from lipaudit.engines.engine import Declined, Engine, run
 from lipaudit.engines.entrywise import entry_sums
-from lipaudit.engines.exact import Exact
 from lipaudit.engines.layer_product import LayerProduct
+from lipaudit.engines.splitting import Search, cost
 from lipaudit.graph.graph import Graph
 from lipaudit.graph.problem import Problem
 from lipaudit.linear.norms.operator import OperatorNorms
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm, NormPair
 from lipaudit.ranges.ball import Ball
+from lipaudit.ranges.cells import Cells
 from lipaudit.ranges.constants import ROWS, Slopes
 from lipaudit.ranges.entries import Unknown
 from lipaudit.ranges.joined import Late
@@ -34,9 +35,13 @@ GLOBAL = "the bound over the whole domain"
 SHARE = 1.0 / 3.0
 """Of the budget, for the bound over the whole domain that no ball's may exceed."""
 
-CELLS = "branch and bound on sign patterns over the ball's box"
-CELL_SECONDS = 1.0
-"""At most, for the branch and bound over one ball of a small network: what the budget leaves, shared by all."""
+ENDED = "branch and bound on the sides of the neurons, run to its end"
+STOPPED = "branch and bound on the sides of the neurons, stopped"
+SPLIT_SHARE = 1.0 / 3.0
+"""Of the budget, for the branch and bound, shared by all balls. It is reckoned in cells, not timed."""
+
+LEAST_CELLS = 8
+"""A ball for which the share is not enough for as many is left as it is."""
 
 Measure = Callable[[Problem, Near], torch.Tensor]
 """Upper bounds [B] over the balls; the problem has their ranges. Raises Declined or Unknown where it has none."""
@@ -66,11 +71,16 @@ def _alone(engine: Engine, problem: Problem, row: int) -> float:
 
 def by_slopes(problem: Problem, near: Near) -> torch.Tensor:
     """What the undecided neurons of each ball can do, all others being linear."""
-    size = int(torch.Size(problem.graph.output_shape).numel())
+    return Slopes.of(near, _units(problem.graph, len(near.ball))).norms(problem.norm)
+
+
+def _units(graph: Graph, count: int) -> torch.Tensor:
+    """[count, K, *output_shape]: every output. Raises Unknown where they are too many."""
+    size = int(torch.Size(graph.output_shape).numel())
     if size > ROWS:
-        raise Declined(f"{size} outputs are more than the {ROWS} whose rows are pulled through each region")
-    units = torch.eye(size, dtype=torch.float64).reshape(1, size, *problem.graph.output_shape)
-    return Slopes.of(near, units.expand(len(near.ball), *units.shape[1:])).norms(problem.norm)
+        raise Unknown(f"{size} outputs are more than the {ROWS} whose rows are pulled through each region")
+    units = torch.eye(size, dtype=torch.float64).reshape(1, size, *graph.output_shape)
+    return units.expand(count, *units.shape[1:])
 
 
 WAYS: tuple[Way, ...] = (
@@ -97,8 +107,9 @@ def regions(
     whole = whole_bound(Problem.over(graph, norm, target.region, settings.budget * SHARE, settings.limits))
     ways = [way for way in WAYS if norm in way.norms]
     values = torch.full((len(points),), whole, dtype=torch.float64)
-    chosen = torch.full((len(points),), len(ways) + 1, dtype=torch.int64)
+    chosen = torch.full((len(points),), len(ways) + 2, dtype=torch.int64)
     weights = Weights(OperatorNorms(replace(settings.limits, deadline=deadline)))
+    worth, split_seconds = dict[int, float](), settings.budget * SPLIT_SHARE / max(1, len(points))
     for rows in batches(graph, len(points)):
         centre = points[rows]
         ball = Ball(centre, torch.full((len(centre),), radius, dtype=torch.float64), norm, target.region)
@@ -109,31 +120,45 @@ def regions(
                 _take(values[rows], chosen[rows], place, way, problem, around)
         except Late:
             break
+        worth[rows.start] = split_seconds / cost(around.joined.size, around.joined.size, centre[0].numel())
         if progress is not None:
             progress(rows.stop)
-    _divide(
-        values, chosen, len(ways), graph, Ball(points, torch.full_like(values, radius), norm, target.region), deadline
-    )
-    labels = (*(way.label for way in ways), CELLS, GLOBAL)
+    for rows in batches(graph, len(points)):
+        if worth.get(rows.start, 0.0) < LEAST_CELLS:
+            continue
+        ball = Ball(points[rows], torch.full_like(values[rows], radius), norm, target.region)
+        if not _divide(values[rows], chosen[rows], len(ways), graph, ball, weights, split_seconds, deadline):
+            break
+    labels = (*(way.label for way in ways), ENDED, STOPPED, GLOBAL)
     return Regions(source, radius, values.numpy(), labels, chosen.numpy(), time.monotonic() - started)
 
 
-def _divide(values: torch.Tensor, chosen: torch.Tensor, place: int, graph: Graph, ball: Ball, deadline: float) -> None:
-    """Lowers the values, in place, by the cells of each ball's box: exact in linf for small networks.
-
-    Gives up after a few balls in a row that are not for it.
-    """
-    vain = 0
-    for row in range(len(values)):
-        left = deadline - time.monotonic()
-        if left <= 0.0 or vain == 3:
-            return
-        box = ball.rows(slice(row, row + 1)).box()
-        problem = Problem.over(graph, ball.norm, box, left)
-        outcome = run(Exact(min(CELL_SECONDS, left / (len(values) - row))), problem)
-        vain = 0 if outcome.apt else vain + 1
-        if outcome.bound is not None and outcome.bound.value < float(values[row]):
-            values[row], chosen[row] = outcome.bound.value, place
+def _divide(
+    values: torch.Tensor,
+    chosen: torch.Tensor,
+    place: int,
+    graph: Graph,
+    ball: Ball,
+    weights: Weights,
+    seconds: float,
+    deadline: float,
+) -> bool:
+    """Lowers the values, in place, by branch and bound over every ball. False where no other ball is for it."""
+    try:
+        around = near(graph, ball, weights, deadline)
+        found = Cells.of(around, _units(graph, len(ball)))
+    except (Late, Unknown):
+        return False
+    for row, cells in enumerate(found):
+        limit = int(seconds / cost(cells.inner.shape[1], cells.inner.shape[2], cells.rows.shape[2]))
+        if limit < LEAST_CELLS:
+            continue
+        explored = Search(cells, ball.norm, limit, deadline).run()
+        if explored.value < float(values[row]):
+            values[row], chosen[row] = explored.value, place + (not explored.complete)
+        if time.monotonic() > deadline:
+            return False
+    return True
 
 
 def _take(values: torch.Tensor, chosen: torch.Tensor, place: int, way: Way, problem: Problem, around: Near) -> None:

@@ -51,17 +51,9 @@ class Slopes:
     @staticmethod
     def of(near: Near, seeds: torch.Tensor) -> Slopes:
         """Of the functionals seeds [B, K, *output_shape] (exact numbers). Raises Unknown where a node has no model."""
-        graph = near.graph
-        if graph.output in near.blocked:
-            raise Unknown("a node on the way has no model by slopes")
         if seeds.shape[1] > ROWS:
             raise Unknown(f"{seeds.shape[1]} rows are more than the {ROWS} that are pulled through each region")
-        joined = Neurons(graph, near.weights, near.slopes(), near.deadline)
-        for place in sorted(joined.models):
-            if place <= graph.output:
-                joined.add(place)
-            if joined.size > JOINED:
-                raise Unknown(f"more than {JOINED} neurons are undecided")
+        joined, graph = joined_between(near), near.graph
         pulls = [rows for _, rows in joined.pulls(graph.output, lambda part: seeds[:, part], seeds.shape[1])]
         return Slopes(near, tuple(joined.blocks), joined.block(pulls))
 
@@ -96,6 +88,12 @@ class Slopes:
 
     def columns(self) -> torch.Tensor:
         """[B]: the largest column sum, by the recursion entry by entry."""
+        found = self.entries()
+        sums = found.sum(1).amax(1) if found.shape[2] else found.sum((1, 2))
+        return sums * up(1.0 + gamma(found.shape[1] + 4))
+
+    def entries(self) -> torch.Tensor:
+        """[B, K, n]: the largest sizes of the entries, by the recursion entry by entry."""
         found = list[torch.Tensor]()
         for block in (*self.blocks, self.asked):
             total = block.rows.abs() + block.error.unsqueeze(2)
@@ -107,8 +105,18 @@ class Slopes:
                 total = total + (d.abs() @ reach) * slack
                 total = total + block.inner_error[number].unsqueeze(2) * (reach.sum(1, keepdim=True) * slack)
             found.append(total * (1.0 + 2.0**-48 * (len(block.inner) + 2)) + 2.0**-900)
-        sums = found[-1].sum(1).amax(1) if found[-1].shape[2] else found[-1].sum((1, 2))
-        return sums * up(1.0 + gamma(found[-1].shape[1] + 4))
+        return found[-1]
+
+    def along(self, directions: torch.Tensor) -> Slopes:
+        """The slopes along the directions [n, M] (exact numbers of size at most 1), in the place of the inputs'."""
+        root = sqrt_up(float(len(directions)))
+
+        def turned(block: Block) -> Block:
+            length = torch.linalg.vector_norm(block.rows, dim=2) * up(1.0 + gamma(len(directions) + 8)) + 2.0**-500
+            slip = (block.error + gamma(len(directions) + 2) * length) * root * (1.0 + 2.0**-48)
+            return Block(block.rows @ directions, slip, block.inner, block.inner_error, block.spread)
+
+        return Slopes(self.near, tuple(map(turned, self.blocks)), turned(self.asked))
 
     def sums(self, norm: Norm) -> torch.Tensor:
         """[B, K]: the recursion above in the dual norm of rows."""
@@ -124,6 +132,20 @@ class Slopes:
                 total = total + block.inner_error[number] * torch.linalg.vector_norm(reach, dim=1)[:, None] * slack
             found.append(total * (1.0 + 2.0**-48 * (len(block.inner) + 2)) + 2.0**-900)
         return found[-1]
+
+
+def joined_between(near: Near) -> Neurons:
+    """The neurons that are undecided between all pairs of points. Raises Unknown where a node has no model."""
+    graph = near.graph
+    if graph.output in near.blocked:
+        raise Unknown("a node on the way has no model by slopes")
+    joined = Neurons(graph, near.weights, near.slopes(), near.deadline)
+    for place in sorted(joined.models):
+        if place <= graph.output:
+            joined.add(place)
+        if joined.size > JOINED:
+            raise Unknown(f"more than {JOINED} neurons are undecided")
+    return joined
 
 
 def _dual(block: Block, norm: Norm) -> torch.Tensor:

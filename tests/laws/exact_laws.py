@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,8 +47,11 @@ class Small(NamedTuple):
             nodes.append(Node(f"fc{place}", "Gemm", op, (len(nodes),)))
         return Graph((self.weights[0].shape[1],), tuple(nodes), len(nodes))
 
-    def norms_of_cells(self) -> list[np.ndarray]:
-        """The Jacobian of every cell with an interior in the box: one neuron after the other, by HiGHS alone."""
+    def norms_of_cells(self, within: Sequence[tuple[np.ndarray, float]] = ()) -> list[np.ndarray]:
+        """The Jacobian of every cell with an interior in the box: one neuron after the other, by HiGHS alone.
+
+        within: sides (row, first), row x + first >= 0, that cut the box.
+        """
         _, left, right = HINGES[self.kind]
         low, high = (end[0].numpy() for end in (self.box.lower, self.box.upper))
         found = []
@@ -78,7 +82,7 @@ class Small(NamedTuple):
                     decide(layer, slope, start, added, [*signs, sign])
 
         n = len(low)
-        deeper(0, np.eye(n), np.zeros(n), [])
+        deeper(0, np.eye(n), np.zeros(n), list(within))
         return found
 
 
