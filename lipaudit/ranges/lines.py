@@ -27,6 +27,9 @@ from lipaudit.ranges.reduced import Asked, Reduced
 ENTRIES = 2**23
 """Numbers of one kind that are held at once, for some of the rows asked for."""
 
+EVERY = 2
+"""The optimiser looks at one in so many of the points that smooth neurons are read from, both ends included."""
+
 RATE = 0.3
 """The first step of the ascent, in shares of the slopes' range."""
 
@@ -43,7 +46,7 @@ def below(problem: Reduced, asked: Asked, steps: int, signs: torch.Tensor | None
     steps: of the ascent in the slopes; 0 for the best of some closed forms. signs [B, U]: 1 or -1 where a bent neuron
     is held to v >= knot or v <= knot, 0 elsewhere: the bound is then of the part of the region where all hold.
     """
-    width = max(p.points.shape[0] if p is not None else 3 for p in (*problem.smooth, None))
+    width = max(len(p.points) if p is not None else 3 for p in (*problem.smooth, None))
     count, size = asked.rows.shape[:2][1], max(1, sum(problem.sizes) * width, problem.rows.shape[2])
     step = max(1, ENTRIES // (size * max(1, len(problem.ball))))
     corners = Corners.of(problem, signs)
@@ -136,14 +139,15 @@ class Corners:
         # a maximum's neurons are any w in [low, high], whatever dv is
         other = torch.stack([problem.low, torch.zeros_like(problem.low), problem.high])
         bend = torch.where(problem.bent, bend, other)
-        most = max(p.points.shape[0] if p is not None else 3 for p in (*problem.smooth, None))
+        most = max(len(p.points[::EVERY]) if p is not None else 3 for p in (*problem.smooth, None))
         rise, bend = (torch.cat([x, x[-1:].expand(most - 3, -1, -1)]) for x in (rise, bend))
         for columns, pieces in zip(problem.columns, problem.smooth, strict=True):
             if pieces is not None:
                 here, k = middle[:, columns], problem.slope[:, columns]
                 value, start = ((b.lower + b.upper) / 2 for b in (pieces.values, pieces.own))
                 step = pieces.points - here
-                for x, own in ((rise, step), (bend, value - start - k * step)):
+                for x, every in ((rise, step), (bend, value - start - k * step)):
+                    own = every[::EVERY]
                     x[..., columns] = torch.cat([own, own[-1:].expand(most - len(own), -1, -1)])
         rise, bend = (torch.where(problem.held, x, 0.0).movedim(0, -1).contiguous() for x in (rise, bend))
         return Corners._lines(problem, rise, bend, signs)

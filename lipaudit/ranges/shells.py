@@ -71,8 +71,9 @@ def grown(
         _step(state, rows, radius[rows], torch.minimum(constants, anywhere[rows]), above)
         state.best = torch.maximum(state.best, _further(state.reached, state.left, anywhere))
         larger = torch.maximum(state.reached * GROWTH, state.best * ENOUGH)
-        first = torch.where(state.best > 0, (state.best * state.failed).sqrt(), state.failed / 8)
-        between = torch.where(state.reached > 0, (state.best + state.failed) / 2, first)
+        # far apart, by orders of magnitude; near each other, by halves
+        far = torch.maximum((state.best * state.failed).sqrt(), state.failed / 8)
+        between = torch.where(state.failed > 8 * state.best, far, (state.best + state.failed) / 2)
         radius = torch.where(state.failed.isinf(), larger, between)
     return state.best
 
