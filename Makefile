@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types contracts samples campaign-local bench-local bench-global bench-lower models ops golden picture docs fuzz fuzz-norms bench-norms clean
+.PHONY: help setup demo test check format lint types contracts samples campaign-local bench-local bench-global bench-lower bench-attacks models ops golden picture docs fuzz fuzz-norms bench-norms clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ bench-global: $(READY)  ## global bounds on the peers' own networks, beside what
 
 bench-norms: $(READY)  ## operator norms of convolutions against the published methods, in one run
 	$(BIN)/python benchmarks/norms.py
+
+bench-attacks: $(READY)  ## the attack of certify beside those of foolbox, where it is installed
+	$(BIN)/python -m benchmarks.attacks
 
 bench-lower: $(READY)  ## searches from below and exact constants, beside what others reach
 	$(BIN)/python benchmarks/lower.py
