@@ -13,6 +13,7 @@ import torch
 import lipaudit.audit.growing as growing
 import lipaudit.ranges.ball as ball_module
 import lipaudit.ranges.cover as cover_module
+import lipaudit.ranges.curved as curved_module
 import lipaudit.ranges.lines as lines_module
 import lipaudit.ranges.local as local_module
 import lipaudit.ranges.near as near_module
@@ -113,6 +114,7 @@ def _fixed_pattern(patch: pytest.MonkeyPatch) -> None:
         return replace(model, around=torch.zeros_like(model.around)) if isinstance(model, Neurons) else model
 
     patch.setattr(near_module, "between", wrong)
+    patch.setattr(curved_module, "between", wrong)
 
 
 def _half_spread(patch: pytest.MonkeyPatch) -> None:
@@ -123,6 +125,7 @@ def _half_spread(patch: pytest.MonkeyPatch) -> None:
         return replace(model, around=model.around / 2) if isinstance(model, Neurons) else model
 
     patch.setattr(near_module, "between", wrong)
+    patch.setattr(curved_module, "between", wrong)
 
 
 def _no_remainder(patch: pytest.MonkeyPatch) -> None:
@@ -135,7 +138,7 @@ def _no_remainder(patch: pytest.MonkeyPatch) -> None:
             return model
         return replace(model, least=torch.zeros_like(model.least), most=torch.zeros_like(model.most))
 
-    patch.setattr(near_module, "from_centre", wrong)
+    patch.setattr(curved_module, "from_centre", wrong)
 
 
 def _to_nearest(patch: pytest.MonkeyPatch) -> None:

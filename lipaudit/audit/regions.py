@@ -24,7 +24,7 @@ from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm, NormPair
 from lipaudit.ranges.ball import Ball
 from lipaudit.ranges.cells import Cells
-from lipaudit.ranges.constants import ROWS, Slopes
+from lipaudit.ranges.constants import ROWS, norms_over
 from lipaudit.ranges.entries import Unknown
 from lipaudit.ranges.joined import Late
 from lipaudit.ranges.near import Near, batch_size, near
@@ -71,7 +71,7 @@ def _alone(engine: Engine, problem: Problem, row: int) -> float:
 
 def by_slopes(problem: Problem, near: Near) -> torch.Tensor:
     """What the undecided neurons of each ball can do, all others being linear."""
-    return Slopes.of(near, _units(problem.graph, len(near.ball))).norms(problem.norm)
+    return norms_over(near, _units(problem.graph, len(near.ball)))
 
 
 def _units(graph: Graph, count: int) -> torch.Tensor:

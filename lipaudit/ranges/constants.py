@@ -26,6 +26,7 @@ from lipaudit.ranges.entries import Unknown, magnitudes
 from lipaudit.ranges.joined import JOINED, Late, Neurons
 from lipaudit.ranges.lines import below
 from lipaudit.ranges.near import Near, reaches
+from lipaudit.ranges.nested import Nested, dual
 from lipaudit.ranges.reduced import Reduced
 from lipaudit.ranges.rows import pulled
 
@@ -68,7 +69,9 @@ class Slopes:
         size = sqrt_up(float(self.asked.rows.shape[2])) if norm is Norm.LINF else 1.0
         data = (form([*self.blocks, self.asked], d) for d in (False, True))
         whole, apart = (lengths_of(joint, weights, steps, self.near.deadline) * size for joint in data)
-        around = tensor_up(torch.minimum(whole, _dual(self.asked, norm) + apart) * (1.0 + 2.0**-48))
+        around = tensor_up(
+            torch.minimum(whole, dual(self.asked.rows, self.asked.error, norm) + apart) * (1.0 + 2.0**-48)
+        )
         return torch.minimum(self.sums(norm), around)
 
     def norms(self, norm: Norm, steps: int = STEPS) -> torch.Tensor:
@@ -122,7 +125,7 @@ class Slopes:
         """[B, K]: the recursion above in the dual norm of rows."""
         found = list[torch.Tensor]()
         for block in (*self.blocks, self.asked):
-            total = _dual(block, norm)
+            total = dual(block.rows, block.error, norm)
             for number, d in block.inner.items():
                 spread = self.blocks[number].spread
                 assert spread is not None
@@ -148,26 +151,17 @@ def joined_between(near: Near) -> Neurons:
     return joined
 
 
-def _dual(block: Block, norm: Norm) -> torch.Tensor:
-    """[B, U]: at least |row|_dual of every exact row."""
-    n = block.rows.shape[2]
-    if norm is Norm.LINF:
-        size, slip = block.rows.abs().sum(2), block.error * sqrt_up(float(n))
-    elif norm is Norm.L1:
-        size, slip = block.rows.abs().amax(2) if n else block.error, block.error
-    else:
-        size, slip = torch.linalg.vector_norm(block.rows, dim=2) + 2.0**-500, block.error
-    return (size + slip) * up(1.0 + gamma(n + 16))
-
-
 def constants_of(near: Near, seeds: torch.Tensor, weights: torch.Tensor, steps: int = STEPS) -> torch.Tensor:
     """[B, J]: the constants of the functionals seeds [B, J, *output_shape] over each ball, in its norm, rounded up.
 
     weights, steps: as in `Slopes.lengths`. inf where nothing is proven.
     """
     norm, found = near.ball.norm, torch.full(seeds.shape[:2], torch.inf, dtype=torch.float64)
-    with contextlib.suppress(Unknown):
+    try:
         found = Slopes.of(near, seeds).lengths(norm, weights, steps)
+    except Unknown:
+        with contextlib.suppress(Unknown):
+            found = Nested.of(near, seeds).lengths()
     if bool(found.isinf().any()):
         try:
             entries = torch.cat(list(magnitudes(near.graph, near.boxes, seeds)), 1).flatten(2)
@@ -196,6 +190,18 @@ def drops_of(near: Near, seeds: torch.Tensor, weights: torch.Tensor, steps: int)
     joint = form([*near.joined.blocks, block])
     around = tensor_up(lengths_of(joint, weights, steps, near.deadline) * near.ball.reach()[:, None])
     return torch.minimum(drops, around)
+
+
+def norms_over(near: Near, seeds: torch.Tensor) -> torch.Tensor:
+    """[B]: the operator norm of the functionals seeds [B, K, *output_shape] together over each ball, rounded up.
+
+    By the ellipsoid of the neurons (`Slopes`), node by node (`Nested`) where that does not apply. Raises Unknown where
+    neither does.
+    """
+    try:
+        return Slopes.of(near, seeds).norms(near.ball.norm)
+    except Unknown:
+        return Nested.of(near, seeds).norms()
 
 
 def lengths_of(joint: Form, weights: torch.Tensor | None, steps: int, deadline: float) -> torch.Tensor:

@@ -13,6 +13,7 @@ from lipaudit.graph.graph import Graph
 from lipaudit.numerics.rounding import tensor_up
 from lipaudit.ranges.ball import Ball
 from lipaudit.ranges.cover import Block, certified, form, jacobi
+from lipaudit.ranges.curved import Curved
 from lipaudit.ranges.local import Local
 from lipaudit.ranges.rows import Pulled, Weights, pulled
 
@@ -57,6 +58,9 @@ class Neurons:
 
     @property
     def size(self) -> int:
+        """More than JOINED where a node mixes entries: an ellipsoid does not know of it."""
+        if any(isinstance(model, Curved) for model in self.models.values()):
+            return JOINED + 1
         return sum(which.shape[1] for which in self.which)
 
     def add(self, place: int) -> None:

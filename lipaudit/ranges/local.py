@@ -58,6 +58,10 @@ class Local(ABC):
     def pull(self, rows: torch.Tensor) -> torch.Tensor:
         """M' of rows [B, R, *out_shape], to nearest: [B, R, *in_shape]."""
 
+    def pulls(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """`pull` by every argument of the node: most have one."""
+        return (self.pull(rows),)
+
     @abstractmethod
     def coefficients(self, rows: torch.Tensor) -> torch.Tensor:
         """rows . b_j, to nearest: [B, R, neurons]."""

@@ -23,10 +23,11 @@ from lipaudit.numerics.box import Box
 from lipaudit.numerics.rounding import gamma, tensor_down, tensor_up, up
 from lipaudit.ops.affine import Affine
 from lipaudit.ranges.ball import Ball
+from lipaudit.ranges.curved import secants_of, slopes_of
 from lipaudit.ranges.entries import Unknown
 from lipaudit.ranges.joined import JOINED, Neurons, chosen
 from lipaudit.ranges.lines import widths
-from lipaudit.ranges.local import Local, between, from_centre, one_hot
+from lipaudit.ranges.local import Local, between, one_hot
 from lipaudit.ranges.reduced import Asked, Reduced
 from lipaudit.ranges.rows import Pulled, Weights, pulled
 
@@ -60,7 +61,7 @@ class Near:
     def slopes(self) -> dict[int, Local]:
         """The models between all pairs of points of a ball, by place, of the nodes that have one."""
         nodes = enumerate(self.graph.nodes, start=1)
-        return {p: between(n.op, self.boxes[n.inputs[0]]) for p, n in nodes if p in self.secants}
+        return {p: slopes_of(n.op, [self.boxes[i] for i in n.inputs]) for p, n in nodes if p in self.secants}
 
     def reduced(self, seeds: torch.Tensor) -> tuple[Reduced, Asked]:
         """The undecided neurons from the centre, and the functionals seeds [B, R, *output_shape] (exact) of them.
@@ -88,7 +89,7 @@ def near(graph: Graph, ball: Ball, weights: Weights, deadline: float = math.inf)
             own = refined(joined, ball, boxes, place, own, centres)
         else:
             try:
-                joined.models[place] = from_centre(node.op, args[0], centres[node.inputs[0]])
+                joined.models[place] = secants_of(node.op, args, [centres[i] for i in node.inputs])
                 if joined.size <= JOINED:
                     joined.add(place)
             except Unknown:

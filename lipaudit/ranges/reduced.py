@@ -12,6 +12,7 @@ neurons of one node read none of each other. What is known of w:
 
 - elementwise nodes: w_j = f(v_j) - f(v_j(c)) - k_j (v_j - v_j(c)), v_j in `range`, k_j in `slope`. Where `bent`, f is
   two half-lines, of slopes `left` and `right`, that meet at `knot`; for others `remainders` bounds lines of any slope;
+- sorted pairs are relu of v_j = b - a: `bent`, like that relu (`swaps`);
 - maxima: v_j is an entry less another of its window, w_j = (s - k_j) dv_j for a share s. Where those two alone can win,
   the share is a slope of a half-line: `bent`, at 0. Of others nothing more is known (neither `bent` nor `smooth`);
 - all: w_j in [low_j, high_j], |w_j| <= spread_j |dv_j|, and w_j = 0 where not `held` (padding).
@@ -35,6 +36,7 @@ from lipaudit.ranges.entries import Unknown
 from lipaudit.ranges.joined import JOINED, Neurons
 from lipaudit.ranges.local import Neurons as Entrywise
 from lipaudit.ranges.local import Pieces, Winners, kink
+from lipaudit.ranges.swaps import Swaps
 
 PIECES = 16
 """How many parts of a smooth neuron's range its lines are read from."""
@@ -239,6 +241,9 @@ class _Part:
             # max(a, b) = b + relu(a - b), min(a, b) = b - relu(b - a)
             bent = held & (slope == 0.5)
             left, right = (zero + x for x in ((0.0, 1.0) if model.sign > 0 else (1.0, 0.0)))
+        elif isinstance(model, Swaps):
+            ends = [model.differences(x, which) for x in (centre, box)]
+            slope, right, bent = model.slope.gather(1, which), zero + 1.0, held
         else:
             assert isinstance(model, Entrywise)
             assert isinstance(node.op, Elementwise)

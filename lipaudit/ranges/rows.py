@@ -91,9 +91,9 @@ def pulled(graph: Graph, models: Mapping[int, Local], weights: Weights, value: i
         length = lengths(rows)
         neurons[place] = model.coefficients(rows)
         errors[place] = (error * model.reading + length * (gamma(model.roundings) * model.reading) + _LOST) * ROOM
-        image = model.pull(rows)
         grown = error * model.gain[:, None] + length * (gamma(model.roundings) * model.gain[:, None]) + _LOST
-        _join(held, node.inputs[0], image, grown * ROOM)
+        for i, image in zip(node.inputs, model.pulls(rows), strict=True):
+            _join(held, i, image, grown * ROOM)
     rows, error = held.get(0, (torch.zeros(*seeds.shape[:2], *graph.input_shape, dtype=torch.float64), none))
     return Pulled(rows.flatten(2), error, neurons, errors)
 

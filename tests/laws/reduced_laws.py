@@ -14,6 +14,7 @@ from lipaudit.ranges.local import Winners
 from lipaudit.ranges.near import Near, near
 from lipaudit.ranges.reduced import Asked, Reduced
 from lipaudit.ranges.rows import Weights
+from lipaudit.ranges.swaps import Swaps
 from tests.engines.test_entrywise import mlp
 from tests.laws.region_laws import inside_of, units
 
@@ -21,7 +22,8 @@ from tests.laws.region_laws import inside_of, units
 def rows_hold(around: Near, seed: int, count: int = 60) -> None:
     """At points of every region the neurons' rows, ranges and remainders, and the functionals', are the network's.
 
-    Of a network of elementwise nodes, and of maxima that two entries alone can win; of another nothing is looked at.
+    Of a network of elementwise nodes, sorted pairs, and maxima that two entries alone can win; of another nothing is
+    looked at.
     """
     graph, joined = around.graph, around.joined
     problem, asked = around.reduced(units(graph, len(around.ball)))
@@ -41,14 +43,13 @@ def rows_hold(around: Near, seed: int, count: int = 60) -> None:
     v, rise, w = (torch.zeros(len(points), count, size, dtype=torch.float64) for _ in range(3))
     for place, which, columns in zip(joined.places, joined.which, problem.columns, strict=True):
         model = around.secants[place]
-        if isinstance(model, Winners):
+        if isinstance(model, Winners | Swaps):
+            sign = model.sign if isinstance(model, Winners) else 1.0
             rows, node = model.inputs(which).flatten(2), graph.nodes[place - 1].inputs[0]
             there, here = (values[node].reshape(len(points), count, -1), own[node].flatten(1).unsqueeze(1))
             v[..., columns], rise[..., columns] = there @ rows.mT, (there - here) @ rows.mT
-            w[..., columns] = (
-                model.sign * ((model.sign * v).clamp(min=0.0) - (model.sign * (v - rise)).clamp(min=0.0))[..., columns]
-                - 0.5 * rise[..., columns]
-            )
+            bend = (sign * v).clamp(min=0.0) - (sign * (v - rise)).clamp(min=0.0)
+            w[..., columns] = (sign * bend - problem.slope.unsqueeze(1) * rise)[..., columns]
             continue
         index, read = which.unsqueeze(1).expand(-1, count, -1), graph.nodes[place - 1].inputs[0]
         v[..., columns] = values[read].reshape(len(points), count, -1).gather(2, index)

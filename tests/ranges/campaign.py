@@ -16,19 +16,21 @@ from lipaudit.graph.simplify import simplify
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm
 from lipaudit.ranges.ball import Ball
-from lipaudit.ranges.constants import Slopes
+from lipaudit.ranges.constants import norms_over
 from lipaudit.ranges.entries import Unknown
 from lipaudit.ranges.near import near
 from lipaudit.ranges.rows import Weights
 from tests.cases.graphs import FAMILIES
+from tests.cases.mixers import MIXERS
 from tests.laws.region_laws import ball_around, classes_hold, grown_radii, ranges_hold, slopes_hold, units
 
+ALL = (*FAMILIES, *MIXERS)
 POINTS = 60
 
 
 def one(name: str, seed: int, norm: Norm) -> tuple[int, int, list[float]]:
     """(points whose class was looked at, slopes and values looked at, met / bound) of one graph."""
-    family = next(f for f in FAMILIES if f.name == name)
+    family = next(f for f in ALL if f.name == name)
     graph = simplify(family.build(seed))
     region = ball_around(graph, norm, seed)
     if seed % 3 == 0:
@@ -38,7 +40,7 @@ def one(name: str, seed: int, norm: Norm) -> tuple[int, int, list[float]]:
     ranges_hold(around, seed, POINTS)
     tried, ratios = len(region) * POINTS, list[float]()
     try:
-        bounds = Slopes.of(around, units(graph, len(region))).norms(norm)
+        bounds = norms_over(around, units(graph, len(region)))
         ratios = slopes_hold(graph, region, bounds, seed, POINTS).tolist()
     except Unknown:
         pass
@@ -57,7 +59,7 @@ def main() -> None:
     torch.set_num_threads(1)
     classes, slopes, ratios, graphs, seed, started = 0, 0, list[float](), 0, given.seed, time.process_time()
     while classes < given.attempts:
-        for family in FAMILIES:
+        for family in ALL:
             for norm in Norm:
                 found = one(family.name, seed, norm)
                 classes, slopes, graphs = classes + found[0], slopes + found[1], graphs + 1
