@@ -46,6 +46,7 @@ samples: $(READY)  ## train and export the sample models again
 bench-local: $(READY)  ## local Jacobian norms against the naive loop; bounds over balls and radii against what is met
 	$(BIN)/python benchmarks/local.py
 	$(BIN)/python benchmarks/regions.py
+	$(BIN)/python benchmarks/local_peers.py
 
 campaign-local: $(READY)  ## 100,000 attempts on certified radii and regional bounds of small random graphs
 	$(BIN)/python -m tests.ranges.campaign --attempts 100000
