@@ -118,7 +118,7 @@ def fast_lip(path: Path, centre: torch.Tensor, radius: float) -> float:
 def ours(model: onnx.ModelProto, points: torch.Tensor, radius: float) -> tuple[np.ndarray, float]:
     """(bounds, seconds of processor time a point, the share of the global bound's included)."""
     started = time.process_time()
-    found = local(model, points.numpy(), Settings(norm=Norm.LINF, budget=60.0), radius=radius).regions
+    found = local(model, points.numpy(), Settings(norm=Norm.LINF, budget=30.0), radius=radius).regions
     assert found is not None
     return found.values, (time.process_time() - started) / len(points)
 
