@@ -75,8 +75,9 @@ def met(graph: Graph, ball: Ball, pull: torch.Tensor) -> torch.Tensor:
 
 
 def pulls(graph: Graph, centre: torch.Tensor, value: int) -> torch.Tensor:
-    """[B, units, n]: the gradients of a hidden layer's units at the centres."""
-    return jacobians(Graph(graph.input_shape, graph.nodes[:value], value), centre)
+    """[B, units, *input_shape]: the gradients of a hidden layer's units at the centres."""
+    found = jacobians(Graph(graph.input_shape, graph.nodes[:value], value), centre)
+    return found.reshape(*found.shape[:2], *graph.input_shape)
 
 
 def over_balls(graph: Graph, centre: torch.Tensor, norm: Norm, radius: float, rows: torch.Tensor) -> torch.Tensor:
@@ -145,7 +146,7 @@ def peers_split() -> None:
     centre = torch.rand(8, *graph.input_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     part = Graph(graph.input_shape, (*graph.nodes, pick(graph, 1)), len(graph.nodes) + 1)
     row = torch.ones(1, 1, dtype=torch.float64)
-    tried = torch.cat([pulls(graph, centre, v) for v in (1, 3)], 1).reshape(8, -1, *graph.input_shape)
+    tried = torch.cat([pulls(graph, centre, v) for v in (1, 3)], 1)
     print("\nlirpa_mnist_fc_3layer, output 1, branch and bound: | radius | open | bound, before | over met | seconds |")
     for name, radius, limit in (("1/255", 1 / 255, 2000), ("4/255", 4 / 255, 2000), ("0.1", 0.1, 200)):
         for place in range(8):
