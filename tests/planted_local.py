@@ -14,6 +14,7 @@ import lipaudit.audit.growing as growing
 import lipaudit.ranges.ball as ball_module
 import lipaudit.ranges.cover as cover_module
 import lipaudit.ranges.curved as curved_module
+import lipaudit.ranges.hinges as hinges_module
 import lipaudit.ranges.lines as lines_module
 import lipaudit.ranges.local as local_module
 import lipaudit.ranges.near as near_module
@@ -32,6 +33,7 @@ from lipaudit.ranges.rows import Weights
 from tests.audit.test_growing import a_tie_has_no_radius, never_above_the_exact_radius
 from tests.cases.graphs import family
 from tests.engines.test_entrywise import mlp
+from tests.laws.hinge_laws import BEFORE, pooled, same_function
 from tests.laws.lines_laws import problem_holds
 from tests.laws.reduced_laws import rows_hold, rows_hold_exactly
 from tests.laws.region_laws import ball_around, classes_hold, grown_radii, ranges_hold, slopes_hold, units, widths_hold
@@ -286,6 +288,31 @@ def _free_multipliers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Reduced, "reach", property(lambda self: torch.zeros_like(self.slope)))
 
 
+def hinges_law(_: Path) -> None:
+    """Maxima written as hinges are the same function."""
+    for seed in range(12):
+        same_function(pooled(seed, BEFORE[3 + seed % 2]), seed)
+        same_function(pooled(seed, BEFORE[1]), seed)
+
+
+def _least_for_largest(patch: pytest.MonkeyPatch) -> None:
+    right = hinges_module._larger
+
+    def wrong(nodes: Any, node: Any, pairs: Any, sign: float, value: int, shapes: Any) -> int:
+        return right(nodes, node, pairs, -sign, value, shapes)
+
+    patch.setattr(hinges_module, "_larger", wrong)
+
+
+def _falling_moved(patch: pytest.MonkeyPatch) -> None:
+    """Any function is moved behind the maximum that reads it, a falling one too."""
+    patch.setattr(hinges_module, "_before", lambda graph, node: getattr(_read(graph, node), "function", None))
+
+
+def _read(graph: Any, node: Any) -> Any:
+    return graph.nodes[node.inputs[0] - 1].op if node.inputs[0] else None
+
+
 def catalogue() -> list[Plant]:
     """Every mistake with the law that must see it."""
     return [
@@ -309,4 +336,6 @@ def catalogue() -> list[Plant]:
         Plant("held to the other side of the knot", _other_side, lines_law(0.0, cut=True)),
         Plant("multipliers of neurons that are not read", _free_multipliers, unread_law),
         Plant("columns of the reduced rows shifted", _column_shifted, reduced_law),
+        Plant("the least entry taken for the largest", _least_for_largest, hinges_law),
+        Plant("a falling function moved behind a maximum", _falling_moved, hinges_law),
     ]

@@ -16,6 +16,7 @@ from lipaudit.numerics.rounding import tensor_down
 from lipaudit.probes.witness import values_at
 from lipaudit.ranges.ball import Ball
 from lipaudit.ranges.constants import ROWS, constants_of, drops_of
+from lipaudit.ranges.hinges import hinged
 from lipaudit.ranges.joined import Late
 from lipaudit.ranges.near import Near, batch_size, near
 from lipaudit.ranges.rows import Weights
@@ -61,7 +62,7 @@ def local_radii(
     worth: [N], the samples to look at: classified as labelled, and inside the domain. pairs: [K, K], the constants of
     the differences of two outputs over the whole domain.
     """
-    weights = Weights()
+    weights, logits = Weights(), hinged(logits)
     if len(pairs) > ROWS:
         return Grown(known, int(worth.sum()))
 

@@ -24,6 +24,7 @@ from lipaudit.probes.radii import regression_radius
 from lipaudit.ranges.ball import Ball
 from lipaudit.ranges.constants import ROWS, Slopes, constants_of, drops_of
 from lipaudit.ranges.entries import Unknown
+from lipaudit.ranges.hinges import hinged
 from lipaudit.ranges.joined import Late
 from lipaudit.ranges.near import Near, batch_size, near
 from lipaudit.ranges.rows import Weights
@@ -65,7 +66,7 @@ def local_tolerance_radii(
     Along the segment from the centre the output moves by at most the sum over shells of each ball's constant times its
     thickness (`ranges/shells.py`), so the tolerance takes the place of a margin.
     """
-    weights, count = Weights(), math.prod(graph.output_shape)
+    graph, weights, count = hinged(graph), Weights(), math.prod(graph.output_shape)
     if count > ROWS:
         return Grown(known, int(worth.sum()))
 

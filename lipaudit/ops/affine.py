@@ -26,11 +26,13 @@ class Affine(Op):
     """sum_i maps[i] x_i + offset.
 
     offset: float64 [*out_shape] or None for 0; the constant meant is within offset_error (entrywise) of it.
+    also: an op of the first argument alone that has the same value, whatever the arguments can be: its ranges hold too.
     """
 
     maps: tuple[LinearMap, ...]
     offset: torch.Tensor | None = None
     offset_error: torch.Tensor | None = None
+    also: Op | None = None
     family: ClassVar[str] = "Affine"
     rule: ClassVar[str] = "certified operator norm"
 
@@ -63,8 +65,14 @@ class Affine(Op):
         return total if self.offset is None else total + self.offset
 
     def interval(self, *boxes: Box) -> Box:
-        if (ordered := self._ordered(boxes)) is not None:
-            return ordered
+        found = self._ordered(boxes) or self._around(boxes)
+        if self.also is None:
+            return found
+        other = self.also.interval(boxes[0])
+        return Box(torch.maximum(found.lower, other.lower), torch.minimum(found.upper, other.upper))
+
+    def _around(self, boxes: tuple[Box, ...]) -> Box:
+        """By centre and radius."""
         zeros = torch.zeros(len(boxes[0].lower), *self.out_shape, dtype=torch.float64)
         centre, spread, size, unbounded, lost = zeros, zeros, zeros, zeros, zeros
         for part, box in zip(self.maps, boxes, strict=True):

@@ -401,16 +401,17 @@ def _(op: WindowMax, box: Box, centre: Box) -> Local:
     return _winners(op.windows, op.source, op.target, op.sign, box)
 
 
-def _stacked(op: PointwiseMax) -> torch.Tensor:
+def stacked(op: PointwiseMax) -> torch.Tensor:
+    """The windows of a maximum of several values, as in `WindowMax`."""
     size = int(torch.Size(op.shape).numel())
     return torch.arange(op.arity * size).reshape(op.arity, size).T.contiguous()
 
 
 @between.register
 def _(op: PointwiseMax, box: Box) -> Local:
-    return _winners(_stacked(op), op.in_shapes[0], op.shape, op.sign, box)
+    return _winners(stacked(op), op.in_shapes[0], op.shape, op.sign, box)
 
 
 @from_centre.register
 def _(op: PointwiseMax, box: Box, centre: Box) -> Local:
-    return _winners(_stacked(op), op.in_shapes[0], op.shape, op.sign, box)
+    return _winners(stacked(op), op.in_shapes[0], op.shape, op.sign, box)
