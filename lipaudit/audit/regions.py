@@ -96,10 +96,11 @@ def regions(
     radius: float,
     source: str,
     progress: Callable[[int], None] | None = None,
-) -> Regions:
+) -> tuple[Regions, torch.Tensor]:
     """Upper bounds of the Lipschitz constant over {x' : |x' - x| <= radius} cut by the domain, for every x of points.
 
     Never above the bound over the whole domain. A sample that the budget does not reach gets that one.
+    Also the points [N, *input_shape] with the largest norm that the branch and bound met, NaN where it met none.
     """
     started, settings = time.monotonic(), target.settings
     deadline = started + settings.budget
@@ -109,6 +110,7 @@ def regions(
     values = torch.full((len(points),), whole, dtype=torch.float64)
     chosen = torch.full((len(points),), len(ways) + 2, dtype=torch.int64)
     weights = Weights(OperatorNorms(replace(settings.limits, deadline=deadline)))
+    met = torch.full_like(points, torch.nan)
     worth, split_seconds = dict[int, float](), settings.budget * SPLIT_SHARE / max(1, len(points))
     for rows in batches(graph, len(points)):
         centre = points[rows]
@@ -127,15 +129,17 @@ def regions(
         if worth.get(rows.start, 0.0) < LEAST_CELLS:
             continue
         ball = Ball(points[rows], torch.full_like(values[rows], radius), norm, target.region)
-        if not _divide(values[rows], chosen[rows], len(ways), graph, ball, weights, split_seconds, deadline):
+        if not _divide(values[rows], chosen[rows], met[rows], len(ways), graph, ball, weights, split_seconds, deadline):
             break
+    nothing = np.zeros(len(points))  # is attained yet
     labels = (*(way.label for way in ways), ENDED, STOPPED, GLOBAL)
-    return Regions(source, radius, values.numpy(), labels, chosen.numpy(), time.monotonic() - started)
+    return Regions(source, radius, values.numpy(), labels, chosen.numpy(), nothing, time.monotonic() - started), met
 
 
 def _divide(
     values: torch.Tensor,
     chosen: torch.Tensor,
+    met: torch.Tensor,
     place: int,
     graph: Graph,
     ball: Ball,
@@ -143,7 +147,10 @@ def _divide(
     seconds: float,
     deadline: float,
 ) -> bool:
-    """Lowers the values, in place, by branch and bound over every ball. False where no other ball is for it."""
+    """Lowers the values, in place, by branch and bound over every ball. False where no other ball is for it.
+
+    met: what it met is written there.
+    """
     try:
         around = near(graph, ball, weights, deadline)
         found = Cells.of(around, _units(graph, len(ball)))
@@ -154,6 +161,8 @@ def _divide(
         if limit < LEAST_CELLS:
             continue
         explored = Search(cells, ball.norm, limit, deadline).run()
+        if explored.point is not None:
+            met[row] = ball.centre[row] + explored.point.reshape(ball.centre[row].shape)
         if explored.value < float(values[row]):
             values[row], chosen[row] = explored.value, place + (not explored.complete)
         if time.monotonic() > deadline:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from lipaudit.audit.bounding import as_attained
+from lipaudit.audit.bracketing import bracketed
 from lipaudit.audit.regions import drawing, drawn, regions
 from lipaudit.audit.settings import DEFAULTS, Progress, Settings
 from lipaudit.audit.subject import (
@@ -32,6 +33,7 @@ from lipaudit.probes.jacobian import JacobianNorms, jacobian_norms
 from lipaudit.probes.mixed_jacobian import is_hard
 from lipaudit.probes.reduce import Reduced, input_reduced
 from lipaudit.probes.witness import best_witness
+from lipaudit.report.finding import Finding
 from lipaudit.report.report import AuditReport, Samples, Steepest
 
 WITNESSES = 4
@@ -51,7 +53,8 @@ def local(
 ) -> AuditReport:
     """The Jacobian's operator norm at every input [N, *input_shape], in float64 (kind: numeric).
 
-    radius: also a certified bound of the Lipschitz constant over each ball |x' - x| <= radius, cut by the domain.
+    radius: also a certified bound of the Lipschitz constant over each ball |x' - x| <= radius, cut by the domain, and
+    beside it what a pair of points of the ball attains.
     limit: only so many of the inputs, drawn by the seed.
     directions: keep each sample's most amplified direction. The largest few samples also give a lower bound of the
     Lipschitz constant that is proven, at a pair of points.
@@ -82,10 +85,15 @@ def local(
     witness = best_witness(target.graph, settings.norm, points[top], steepest.direction, target.region)
     kept = None if answer.direction is None else answer.direction.numpy()
     lower = None if witness is None else as_attained(witness, "samples", "slope at the largest samples", searched)
-    certified = None
+    certified, findings = None, tuple[Finding, ...]()
     if radius is not None:
         tell = None if progress is None else lambda done: progress("certified constants", done, len(points))
-        certified = regions(target, points, radius, source, tell)
+        certified, met = regions(target, points, radius, source, tell)
+        searched = time.monotonic()
+        tell = None if progress is None else lambda done: progress("attained constants", done, len(points))
+        certified, inside, findings = bracketed(target, points, certified, met, tell)
+        if inside is not None and (witness is None or inside.bound.value > witness.bound.value):
+            lower = as_attained(inside, "balls", "slope between two points of a ball", searched)
     said = list(assumptions(target))
     if (strays := outside(points, target)) > 0:
         said.append(f"{strays} of the inputs lie outside the declared domain")
@@ -99,6 +107,7 @@ def local(
         lower=lower,
         samples=Samples(source, answer.norm.numpy(), kept, seconds, answer.method, _steepest(points, top, steepest)),
         regions=certified,
+        findings=findings,
         drawn=picked,
         assumptions=tuple(said),
     )

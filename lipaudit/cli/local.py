@@ -35,7 +35,7 @@ def local(
     inputs: InputsOption = None,
     radius: Annotated[
         float | None,
-        typer.Option("--radius", metavar="R", help="Certify the Lipschitz constant in the ball of this radius too."),
+        typer.Option("--radius", metavar="R", help="Bracket the Lipschitz constant in the ball of this radius too."),
     ] = None,
     limit: LimitOption = None,
     directions: Annotated[
@@ -44,8 +44,9 @@ def local(
 ) -> int:
     """Measure the sensitivity at given inputs.
 
-    The Jacobian's operator norm at each: min, p5, median, p95 and max. Numeric, not a bound. With --radius also a
-    certified upper bound of the Lipschitz constant over each ball |x' - x| <= R, cut by the domain.
+    The Jacobian's operator norm at each: min, p5, median, p95 and max. Numeric, not a bound. With --radius also the
+    Lipschitz constant over each ball |x' - x| <= R, cut by the domain: a certified upper bound, and what a pair of
+    points of the ball attains.
     """
     path, policy = resolve(model, machine, output)
     spec = inputs or policy.inputs

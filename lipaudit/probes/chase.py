@@ -13,7 +13,7 @@ from lipaudit.graph.graph import Graph
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm
 from lipaudit.probes.aims import Aim
-from lipaudit.probes.projection import to_ball, to_hyperplane
+from lipaudit.probes.projection import steepest, to_ball, to_hyperplane
 from lipaudit.probes.seeds import inside
 
 WALK, SHRINK, _HALVINGS, _POLISH = 30, 100, 30, 3
@@ -27,9 +27,6 @@ _OVERSHOOT, _BIAS, _BACK = 1.05, (0.25, 0.5), 0.9
 
 _STEP, _CLOSER = 1e-3, (0.05, 5e-4)
 """Of the shrinking balls: the last step, and the first and last change of the radius, relative to the radius."""
-
-_PART = 100
-"""In l1 a step is along one entry in so many, the steepest."""
 
 _BEYOND = 1.0 + 1e-9
 """Of the last steps: beyond the boundary of the linear piece by what rounding may take back."""
@@ -100,7 +97,7 @@ class Chase:
                 stuck = ((move <= low) & (slope > 0.0)) | ((move >= high) & (slope < 0.0))
                 slope = torch.where(stuck, 0.0, slope)
             step = (_STEP + (first - _STEP) * cosine) * radius
-            move = to_ball(self.norm, move - step[:, None] * self._steepest(slope), radius)
+            move = to_ball(self.norm, move - step[:, None] * steepest(self.norm, slope), radius)
             if low is not None and high is not None:
                 move = torch.minimum(torch.maximum(move, low), high)
         return best
@@ -181,16 +178,6 @@ class Chase:
     def _room(self) -> tuple[torch.Tensor, torch.Tensor]:
         assert self.region is not None
         return self._flat(self.region.lower - self.x), self._flat(self.region.upper - self.x)
-
-    def _steepest(self, slope: torch.Tensor) -> torch.Tensor:
-        """The move of length 1 in the norm along which the slope is largest; in l1 spread over a few entries."""
-        if self.norm is Norm.LINF:
-            return slope.sign()
-        if self.norm is Norm.L2:
-            return slope / self.norm.of(slope).clamp(min=1e-300)[:, None]
-        count = max(1, slope.shape[1] // _PART)
-        top = slope.abs().topk(count, 1).indices
-        return torch.zeros_like(slope).scatter(1, top, slope.gather(1, top).sign() / count)
 
     def _wide(self, row: torch.Tensor) -> torch.Tensor:
         return row.reshape(-1, *[1] * (self.x.dim() - 1))

@@ -46,7 +46,7 @@ def climb(
             break
         progress = step / max(1, steps - 1)
         soft = smoothed(graph, scales, beta[0] * (beta[1] / beta[0]) ** progress)
-        gradient, u = _gradient(soft, norm, x, u)
+        gradient, u = uphill(soft, norm, x, u)
         gradient = torch.nan_to_num(gradient * size, nan=0.0, posinf=0.0, neginf=0.0)
         first = _MOMENTUM * first + (1.0 - _MOMENTUM) * gradient
         second = _MEMORY * second + (1.0 - _MEMORY) * gradient * gradient
@@ -68,7 +68,7 @@ def _sizes(x: torch.Tensor, region: Box | None) -> torch.Tensor:
     return flat.square().mean(1).sqrt().clamp(min=1e-6).reshape(len(x), *[1] * (x.dim() - 1))
 
 
-def _gradient(graph: Graph, norm: Norms, x: torch.Tensor, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def uphill(graph: Graph, norm: Norms, x: torch.Tensor, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(the gradient of log u'Jv, the next J v) for u dual to the last J v and v dual to J'u."""
     x = x.detach().requires_grad_(True)
     pair = NormPair.of(norm)
@@ -82,8 +82,8 @@ def _gradient(graph: Graph, norm: Norms, x: torch.Tensor, u: torch.Tensor) -> tu
     total = (flat * v).sum(1).clamp(min=1e-300).log().sum()
     if not total.requires_grad:
         return torch.zeros_like(x), u.detach()
-    uphill, pushed = torch.autograd.grad(total, (x, u), allow_unused=True)
+    slope, pushed = torch.autograd.grad(total, (x, u), allow_unused=True)
     return (
-        torch.zeros_like(x) if uphill is None else uphill.detach(),
+        torch.zeros_like(x) if slope is None else slope.detach(),
         u.detach() if pushed is None else torch.nan_to_num(pushed.detach()),
     )

@@ -8,6 +8,9 @@ from lipaudit.numerics.norms import Norm
 
 _HALVINGS = 40
 
+_PART = 100
+"""In l1 a step is along one entry in so many, the steepest."""
+
 
 def to_hyperplane(
     norm: Norm, normal: torch.Tensor, target: torch.Tensor, low: torch.Tensor, high: torch.Tensor
@@ -66,3 +69,14 @@ def to_ball(norm: Norm, move: torch.Tensor, radius: torch.Tensor) -> torch.Tenso
     last = ((ordered * count > over).sum(1, keepdim=True) - 1).clamp(min=0)
     less = (over.gather(1, last) / (last + 1)).clamp(min=0.0)
     return torch.where(size.sum(1, keepdim=True) <= radius[:, None], move, move.sign() * (size - less).clamp(min=0.0))
+
+
+def steepest(norm: Norm, slope: torch.Tensor) -> torch.Tensor:
+    """The move [B, n] of length 1 in the norm along which the slope is largest; in l1 spread over a few entries."""
+    if norm is Norm.LINF:
+        return slope.sign()
+    if norm is Norm.L2:
+        return slope / norm.of(slope).clamp(min=1e-300)[:, None]
+    count = max(1, slope.shape[1] // _PART)
+    top = slope.abs().topk(count, 1).indices
+    return torch.zeros_like(slope).scatter(1, top, slope.gather(1, top).sign() / count)

@@ -14,7 +14,8 @@ Value = float | int | bool | str | None
 def columns(report: AuditReport) -> dict[str, np.ndarray]:
     """The columns by name, each [count]; empty for an audit that looked at no samples.
 
-    norm: of the Jacobian (numeric). upper: certified, over the ball around the sample. label: as given.
+    norm: of the Jacobian (numeric). lower, upper: of the constant over the ball around the sample, attained and
+    certified. label: as given.
     radius: certified, in raw units. whole_domain: the one from constants over the whole domain alone.
     correct: classified as labelled.
     attacked: the distance of the nearest counterexample found, rounded up (inf: none);
@@ -24,6 +25,7 @@ def columns(report: AuditReport) -> dict[str, np.ndarray]:
     if report.samples is not None:
         found["norm"] = report.samples.values
     if report.regions is not None:
+        found["lower"] = report.regions.lower
         found["upper"] = report.regions.values
     if report.radii is not None:
         if report.radii.labels is not None:

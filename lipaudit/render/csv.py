@@ -17,7 +17,7 @@ _FORMULA = tuple("=+-@|%\uff1d\uff0b\uff0d\uff20")
 
 @final
 class CsvReporter(Reporter):
-    """index,norm of `local`, upper with a radius; index,label,radius,correct of `certify`; a gate has both.
+    """index,norm of `local`, lower,upper with a radius; index,label,radius,correct of `certify`; a gate has both.
 
     Also model, where a gate judged several.
 

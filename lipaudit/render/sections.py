@@ -190,15 +190,21 @@ def _samples(report: AuditReport) -> Table:
 
 
 def _regions(report: AuditReport, regions: Regions) -> Table:
-    values = np.sort(regions.values)
-    title = f"Certified constants within {words.plain(regions.radius)} of each input ({words.norms(report.problem)})"
-    rows = [(Cell("samples"), Cell(str(len(values))), Cell(regions.source, "name"))]
-    for name, place in (("min", 0), ("median", len(values) // 2), ("max", -1)) if len(values) else ():
-        value, note = float(values[place]), f"sample {report.index(regions.argmax)}" if name == "max" else ""
-        rows.append((Cell(f"upper {name}"), Cell(numbers.upper(value), "strong"), Cell(note)))
+    title = f"Constants within {words.plain(regions.radius)} of each input ({words.norms(report.problem)})"
+    none, total = Cell(""), len(regions.values)
+    rows = [(Cell("samples"), none, Cell(str(total)), Cell(regions.source, "name"))]
+    for name, (low, high) in words.brackets(regions).items() if total else ():
+        note = f"sample {report.index(regions.argmax)}" if name == "max" else ""
+        rows.append((Cell(name), Cell(low, "strong"), Cell(high, "strong"), Cell(note)))
+    ratios = np.sort(regions.ratios)
+    for name, place in (("median", total // 2), ("max", -1)) if regions.exact < total else ():
+        ratio = Cell(numbers.upper(float(ratios[place])))
+        rows.append((Cell(f"ratio {name}"), none, ratio, Cell("certified / attained, of one ball")))
+    if regions.exact:
+        rows.append((Cell("exact"), none, Cell(str(regions.exact)), Cell("attained = certified to 6 digits")))
     for label, count in regions.counts().items():
-        rows.append((Cell("by"), Cell(str(count)), Cell(label, "name")))
-    return Table(title, ("", "", ""), tuple(rows), frozenset({1}))
+        rows.append((Cell("by"), none, Cell(str(count)), Cell(label, "name")))
+    return Table(title, ("", "attained", "certified", ""), tuple(rows), frozenset({1, 2}))
 
 
 def _radii(report: AuditReport, radii: Radii) -> Table:

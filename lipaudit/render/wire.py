@@ -109,18 +109,24 @@ def samples_json(samples: Samples) -> Json:
 
 
 def regions_json(regions: Regions) -> Json:
-    """Certified bounds over the balls, the distribution and every sample's; null where there is none."""
-    values = np.sort(regions.values)  # the upper median is one of them: nothing is rounded, and never inf - inf
-    places = {"min": 0, "median": len(values) // 2, "max": -1}
+    """Certified and attained bounds over the balls, the distribution and every sample's; null where there is none."""
+    # the upper median is one of them: nothing is rounded, and never inf - inf
+    places, values, lower = {"min": 0, "median": len(regions.values) // 2, "max": -1}, regions.values, regions.lower
+    ends = {
+        end: {name: number(float(np.sort(own)[at])) if len(own) else None for name, at in places.items()}
+        for end, own in (("upper", values), ("lower", lower))
+    }
     return {
         "radius": regions.radius,
         "count": len(values),
-        "upper": {name: number(float(values[at])) if len(values) else None for name, at in places.items()},
+        **ends,
         "kind": "certified",
         "source": regions.source,
         "methods": regions.counts(),
         "seconds": number(regions.seconds),
-        "per_sample": numbers(regions.values),
+        "per_sample": numbers(values),
+        "lower_per_sample": numbers(lower),
+        "exact": regions.exact,
     }
 
 

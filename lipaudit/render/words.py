@@ -138,10 +138,24 @@ def _sampled(samples: Samples) -> str:
 def _regional(regions: Regions) -> str:
     if not len(regions.values):
         return "no samples"
-    values = np.sort(regions.values)
-    median, high = numbers.upper(float(values[len(values) // 2])), numbers.upper(float(values[-1]))
-    within = f"within {plain(regions.radius)} of {len(values)} samples"
-    return f"L <= {high} {within}, median <= {median} (certified)"
+    ends = brackets(regions)
+    found = ", ".join(f"{name} in [{low}, {high}]" for name, (low, high) in ends.items() if name != "min")
+    exact = ", exact to 6 digits" if regions.exact == len(regions.values) else ""
+    return f"L within {plain(regions.radius)} of {len(regions.values)} samples: {found}{exact}"
+
+
+def brackets(regions: Regions) -> dict[str, tuple[str, str]]:
+    """What is attained and what is certified of the smallest, the median and the largest constant of some balls.
+
+    Of each end the same place in the order: whatever the constants are between their ends, theirs lies between.
+    """
+    low, high = np.sort(regions.lower), np.sort(regions.values)
+    found = {}
+    for name, place in {"min": 0, "median": len(high) // 2, "max": -1}.items():
+        ends = float(low[place]), float(high[place])
+        digits = numbers.digits_between(*ends)
+        found[name] = (numbers.lower(ends[0], digits), numbers.upper(ends[1], digits))
+    return found
 
 
 def _certified(radii: Radii, wanted: tuple[float, ...]) -> str:

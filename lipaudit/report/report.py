@@ -200,9 +200,10 @@ class Samples:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Regions:
-    """Certified Lipschitz constants over the balls |x' - x| <= radius around given inputs, one a sample, rounded up.
+    """Lipschitz constants over the balls |x' - x| <= radius around given inputs, one a sample, certified, rounded up.
 
     values: [count], inf where nothing was proven. Each ball is cut by the domain, where one is declared.
+    lower: [count], what a pair of points inside each ball attains, rounded down; 0 where no pair was found.
     methods: the labels of what was tried; chosen: [count], which of them gave the sample's (smallest) bound.
     """
 
@@ -211,11 +212,24 @@ class Regions:
     values: np.ndarray = field(repr=False)
     methods: tuple[str, ...]
     chosen: np.ndarray = field(repr=False)
+    lower: np.ndarray = field(repr=False)
     seconds: float = 0.0
 
     @property
     def argmax(self) -> int:
         return int(np.argmax(self.values))
+
+    @property
+    def exact(self) -> int:
+        """How many of the constants are known to six digits: what is certified and what is attained agree."""
+        return int(np.sum(self.values <= self.lower * (1.0 + 1e-6)))
+
+    @property
+    def ratios(self) -> np.ndarray:
+        """[count], certified over attained; 1 where both are 0, inf where nothing is attained or nothing certified."""
+        some = self.lower > 0.0
+        known = self.values / np.where(some, self.lower, 1.0)
+        return np.asarray(np.where(some, known, np.where(self.values > 0.0, np.inf, 1.0)))
 
     def counts(self) -> dict[str, int]:
         """How many samples' bound each method gave, the methods that gave any."""

@@ -103,7 +103,7 @@ def test_local_certifies_balls(capsys: Captured, folder: Path) -> None:
     asked = ("local", "digits_mlp.onnx", "--inputs", "digits_mlp.npz:x", "--radius", "0.5", "--limit", "8", "-q")
     more = ("--norm", "linf", "--budget", "20s", "--domain", "0,16")
     out = answer(capsys, 0, *asked, *more, "-o", "csv:l.csv", "-o", "json:l.json")[0]
-    assert re.search(r"L <= \S+ within 0.5 of 8 samples, median <= \S+ \(certified\)", out)
+    assert re.search(r"L within 0.5 of 8 samples: median in \[\S+, \S+\], max in \[\S+, \S+\]", out)
     assert "8 of the 20 samples were audited" in out
     report = json.loads((folder / "l.json").read_text())
     regions, norms = report["regions"], report["samples"]["per_sample"]
@@ -111,8 +111,12 @@ def test_local_certifies_balls(capsys: Captured, folder: Path) -> None:
     assert len(regions["per_sample"]) == 8
     assert all(upper >= norm * (1 - 1e-12) for upper, norm in zip(regions["per_sample"], norms, strict=True))
     assert regions["upper"]["max"] == max(regions["per_sample"])
+    attained = regions["lower_per_sample"]
+    assert all(0.0 < low <= up for low, up in zip(attained, regions["per_sample"], strict=True))
+    assert all(low >= norm * (1 - 1e-6) for low, norm in zip(attained, norms, strict=True))  # the centre is tried
+    assert report["lower"]["value"] >= max(attained)
     lines = (folder / "l.csv").read_text().splitlines()
-    assert lines[0] == "index,norm,upper"
+    assert lines[0] == "index,norm,lower,upper"
     places = [int(line.split(",")[0]) for line in lines[1:]]
     assert places == sorted(set(places))
     assert max(places) > 7  # drawn, not the first ones

@@ -99,6 +99,7 @@ REGIONS = replace(
         np.linspace(1.5, 4.0, 101),
         ("product of layer gains, over the ball", "the global bound"),
         (np.arange(101) > 90).astype(np.int64),
+        np.where(np.arange(101) < 5, np.linspace(1.5, 4.0, 101), np.linspace(1.25, 3.25, 101)),
     ),
 )
 

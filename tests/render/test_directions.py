@@ -31,6 +31,7 @@ def report(m: list[float]) -> tuple[AuditReport, list[tuple[float, int]]]:
     best, loose, low = m[0] * 1e9, 10.0 * m[1] * 1e9, m[2] * 1e5
     gains = [m[3] * 1e12, m[4] * 1e14]
     around = np.sort(np.array([m[5] * 1e16, m[6] * 1e18, m[7] * 1e20]))
+    inside = around / np.array([2e3, 3e5, 5e7])
     radii = np.sort(np.array([m[8] * 1e-9, m[9] * 1e-12, m[10] * 1e-15]))
     reached = radii * 31.6
     everyone = np.ones(3, dtype=bool)
@@ -41,7 +42,7 @@ def report(m: list[float]) -> tuple[AuditReport, list[tuple[float, int]]]:
         methods=(method(loose), method(best, "best", "best")),
         upper=method(best, "best", "best"),
         lower=attained(low),
-        regions=Regions("x", 0.5, around, ("m",), np.zeros(3, dtype=np.int64)),
+        regions=Regions("x", 0.5, around, ("m",), np.zeros(3, dtype=np.int64), inside),
         radii=Radii("x", radii, everyone, (3.0, 4.0), "m", attack=attack),
         rules=(
             RuleResult("global", "digits.onnx", best, 1.0, "fail"),
@@ -53,6 +54,7 @@ def report(m: list[float]) -> tuple[AuditReport, list[tuple[float, int]]]:
     )
     said = [(best, UPPER), (loose, UPPER), (low, LOWER), (best / low, UPPER)]
     said += [(gain, UPPER) for gain in gains] + [(float(value), UPPER) for value in around]
+    said += [(float(value), LOWER) for value in inside] + [(ratio, UPPER) for ratio in (3e5, 5e7)]
     return made, said + [(float(v), LOWER) for v in radii] + [(float(v), UPPER) for v in reached]
 
 

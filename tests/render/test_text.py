@@ -136,7 +136,7 @@ def test_a_sample_is_named_by_its_place_among_those_given() -> None:
     assert TextReporter().render(few).count("sample 700") == 2
     assert "sample 100" not in TextReporter().render(few)
     assert "sample 700" in HtmlReporter().render(few)
-    assert "\n700,3.0,4.0\n" in CsvReporter().render(few)
+    assert "\n700,3.0,3.25,4.0\n" in CsvReporter().render(few)
     assert json.loads(JsonReporter().render(few))["drawn"] == [7 * place for place in range(101)]
 
 

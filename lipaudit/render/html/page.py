@@ -245,8 +245,9 @@ def _sample_claims(report: AuditReport) -> list[Claim]:
         meaning = f"The largest norm of the Jacobian at {len(samples.values)} samples: measured, not a bound."
         found.append(Claim(high, "numeric", "largest local sensitivity", meaning))
     if report.regions is not None and len(report.regions.values) and np.all(np.isfinite(report.regions.values)):
-        high = numbers.upper(float(report.regions.values.max()))
+        low, high = words.brackets(report.regions)["max"]
         meaning = f"Proven within {words.plain(report.regions.radius)} of each of {len(report.regions.values)} samples."
+        meaning += f" A pair of points there attains {low}."
         found.append(Claim(f"≤ {high}", "certified", "near the samples", meaning))
     if radii is None or not len(radii.values):
         return found
