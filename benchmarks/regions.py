@@ -230,7 +230,7 @@ def radii(only: list[str], budget: float) -> None:
                 f"{np.median(found.values[hit] / found.attack.values[hit]):.2f}",
             )
         seconds = time.process_time() - started
-        late = [text for text in report.assumptions if "not reached" in text]
+        late = [text for text in report.assumptions if "by the budget" in text or "within the budget" in text]
         print(
             f"| {name} | {int(right.sum())} | {whole:.4g} | {own:.4g} | {own / whole:.3g} | {attack} | {share} |"
             f" {seconds:.0f} | {'; '.join(late)}",

@@ -173,7 +173,7 @@ def _ties_count(patch: pytest.MonkeyPatch) -> None:
         return replace(batch, margins=torch.where(batch.margins > -1e-9, batch.margins.clamp(min=1e-9), batch.margins))
 
     patch.setattr(growing._Batch, "of", staticmethod(wrong))
-    patch.setattr(growing._Batch, "_first", lambda self: torch.full((len(self.margins),), 1e-3, dtype=torch.float64))
+    patch.setattr(growing._Batch, "first", lambda self: torch.full((len(self.margins),), 1e-3, dtype=torch.float64))
 
 
 def _no_deviation(patch: pytest.MonkeyPatch) -> None:

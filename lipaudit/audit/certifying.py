@@ -15,6 +15,7 @@ from lipaudit.audit.confirming import Change, Misclassified, Moved
 from lipaudit.audit.growing import local_radii
 from lipaudit.audit.regions import drawing, drawn
 from lipaudit.audit.settings import DEFAULTS, Progress, Settings
+from lipaudit.audit.stages import Grown
 from lipaudit.audit.subject import (
     Subject,
     as_points,
@@ -117,10 +118,14 @@ def certify(
         result = without_strays(result, points, target)
     undone: list[str] = []
     if local:
-        result, missed, cut = _grown(target, points, result, pairs, started + settings.budget, progress)
-        if missed:
-            said.append(f"{missed} samples were not reached within the budget: theirs are from the whole domain alone")
-        undone += [f"the local radii of {missed} samples"] if cut else []
+        result, found = _grown(target, points, result, pairs, started + settings.budget, progress)
+        if found.missed:
+            said.append(
+                f"{found.missed} samples were not reached within the budget: theirs are from the whole domain alone"
+            )
+        if found.late:
+            said.append(f"{found.late} samples were cut short by the budget: given more, their radii may be larger")
+        undone += [f"the local radii of {found.missed + found.late} samples"] if found.cut else []
     if picked is not None:
         said.append(drawing(len(picked), picked_from, settings.seed))
     if attack > 0.0:
@@ -164,8 +169,8 @@ def _grown(
     pairs: torch.Tensor | None,
     deadline: float,
     progress: Progress | None,
-) -> tuple[Radii, int, bool]:
-    """The radii from balls that grow around each sample, how many were not reached, and whether by Ctrl-C."""
+) -> tuple[Radii, Grown]:
+    """The radii from balls that grow around each sample."""
     known, pair, region = torch.as_tensor(result.values), target.settings.pair, target.region
     worth = torch.as_tensor(result.correct) & _inside(points, target)
     tell = None if progress is None else lambda done: progress("radii", done, int(worth.sum()))
@@ -176,7 +181,7 @@ def _grown(
     else:
         logits, labels, label = without_softmax(target.simplified), torch.as_tensor(result.labels), LOCAL
         found = local_radii(logits, pair.source, region, points, labels, pairs, known, worth, deadline, tell)
-    return replace(result, values=found.values.numpy(), method=label, whole=result.values), found.missed, found.cut
+    return replace(result, values=found.values.numpy(), method=label, whole=result.values), found
 
 
 def _bracketed(

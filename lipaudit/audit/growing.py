@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
 import torch
 
+from lipaudit.audit.stages import Grown, in_stages
 from lipaudit.graph.graph import Graph
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm
@@ -20,29 +20,12 @@ from lipaudit.ranges.hinges import hinged
 from lipaudit.ranges.joined import Late
 from lipaudit.ranges.near import Near, batch_size, near
 from lipaudit.ranges.rows import Weights
-from lipaudit.ranges.shells import grown
 
 FIRST = 0.35
 """Of the distance at which the margin's linear part would be used up: the first ball that is looked at."""
 
-RELAXED, WHOLE = 9, 7
-"""Balls a sample is looked at by what is known from its centre, and then with the constants over them too."""
-
-BELOW = 0.7
-"""Of the radius that relaxation shows: the first ball whose constants are found."""
-
 STEPS = 8
 """Of the descent in the multipliers of one ball."""
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class Grown:
-    """Radii [N], how many of the samples were not reached, and whether because of Ctrl-C."""
-
-    values: torch.Tensor
-    missed: int
-    cut: bool = False
 
 
 def local_radii(
@@ -66,39 +49,10 @@ def local_radii(
     if len(pairs) > ROWS:
         return Grown(known, int(worth.sum()))
 
-    def radii_of(rows: torch.Tensor, late: float) -> torch.Tensor:
-        return _Batch.of(logits, norm, domain, points[rows], labels[rows], pairs, weights, late).radii()
+    def batch(rows: torch.Tensor, late: float) -> _Batch:
+        return _Batch.of(logits, norm, domain, points[rows], labels[rows], pairs, weights, late)
 
-    return in_batches(known, worth, batch_size(logits), deadline, radii_of, tell)
-
-
-def in_batches(
-    known: torch.Tensor,
-    worth: torch.Tensor,
-    step: int,
-    deadline: float,
-    radii_of: Callable[[torch.Tensor, float], torch.Tensor],
-    tell: Callable[[int], None] | None,
-) -> Grown:
-    """The larger of the known radii [N] and radii_of(rows, deadline), of the samples `worth` [N], a few at a time.
-
-    A batch has twice its share of the time that is left. Ctrl-C ends it: every radius so far is a proof by itself.
-    """
-    values, places, done = known.clone(), worth.nonzero()[:, 0], 0
-    for start in range(0, len(places), step):
-        now = time.monotonic()
-        if now >= deadline:
-            break
-        rows = places[start : start + step]
-        share = 2.0 * (deadline - now) * len(rows) / (len(places) - start)
-        try:
-            values[rows] = torch.maximum(values[rows], radii_of(rows, min(deadline, now + share)))
-            done += len(rows)
-            if tell is not None:
-                tell(done)
-        except KeyboardInterrupt:
-            return Grown(values, len(places) - done, cut=True)
-    return Grown(values, len(places) - done)
+    return in_stages(known, worth, batch_size(logits), deadline, batch, tell)
 
 
 @final
@@ -138,16 +92,7 @@ class _Batch:
         anywhere = pairs[labels].gather(1, others)
         return _Batch(graph, norm, domain, points, seeds, margins, anywhere, weights, deadline)
 
-    def radii(self) -> torch.Tensor:
-        """[b], 0 where a margin is not positive."""
-        positive = (self.margins > 0).all(1)
-        margins = torch.where(positive[:, None], self.margins, 0.0)
-        zero = torch.zeros(len(margins), dtype=torch.float64)
-        shown = grown(self._relaxed, margins, self.anywhere, zero, self._first(), RELAXED)
-        start = torch.where(shown > 0, shown * BELOW, self._first())
-        return torch.where(positive, grown(self._whole, margins, self.anywhere, shown, start, WHOLE), 0.0)
-
-    def _first(self) -> torch.Tensor:
+    def first(self) -> torch.Tensor:
         """Where the linear part of some margin would be used up, in part: a guess of where to look."""
         with torch.enable_grad():
             leaf = self.points.clone().requires_grad_(True)
@@ -159,13 +104,15 @@ class _Batch:
         guess = FIRST * read.detach().gather(1, nearest)[:, 0] / steep.clamp_min(1e-300)
         return torch.nan_to_num(guess, nan=0.0, posinf=0.0).clamp(0.0, 1e100)
 
-    def _relaxed(self, rows: torch.Tensor, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """From the centre alone, which is cheap."""
+    def plain(self, rows: torch.Tensor, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        around = self._near(rows, radius, apart=True)
+        return torch.full_like(self.margins[rows], torch.inf), self._left(around, rows, 0)
+
+    def relaxed(self, rows: torch.Tensor, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         around = self._near(rows, radius)
         return torch.full_like(self.margins[rows], torch.inf), self._left(around, rows, 0)
 
-    def _whole(self, rows: torch.Tensor, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """With the constants over the balls too."""
+    def whole(self, rows: torch.Tensor, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         around = self._near(rows, radius)
         try:
             constants = constants_of(around, self.seeds[rows], self._weights(rows), STEPS)
@@ -176,8 +123,9 @@ class _Batch:
     def _weights(self, rows: torch.Tensor) -> torch.Tensor:
         return 1.0 / self.margins[rows].clamp_min(1e-150).square()
 
-    def _near(self, rows: torch.Tensor, radius: torch.Tensor) -> Near:
-        return near(self.graph, Ball(self.points[rows], radius, self.norm, self.domain), self.weights, self.deadline)
+    def _near(self, rows: torch.Tensor, radius: torch.Tensor, apart: bool = False) -> Near:
+        ball = Ball(self.points[rows], radius, self.norm, self.domain)
+        return near(self.graph, ball, self.weights, self.deadline, apart)
 
     def _left(self, around: Near, rows: torch.Tensor, steps: int) -> torch.Tensor:
         """[r, J]: at most the margins anywhere in the balls, from their drops and from the ranges of the outputs."""

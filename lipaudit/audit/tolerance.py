@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from lipaudit.audit.bounding import best_upper
-from lipaudit.audit.growing import FIRST, RELAXED, STEPS, WHOLE, Grown, in_batches
+from lipaudit.audit.growing import FIRST, STEPS
+from lipaudit.audit.stages import Grown, in_stages
 from lipaudit.audit.subject import Subject
 from lipaudit.errors import UsageError
 from lipaudit.graph.graph import Graph
@@ -28,7 +29,6 @@ from lipaudit.ranges.hinges import hinged
 from lipaudit.ranges.joined import Late
 from lipaudit.ranges.near import Near, batch_size, near
 from lipaudit.ranges.rows import Weights
-from lipaudit.ranges.shells import grown
 from lipaudit.report.report import Method, Radii
 
 LABEL = "tolerance used up by the constants over growing balls"
@@ -70,10 +70,10 @@ def local_tolerance_radii(
     if count > ROWS:
         return Grown(known, int(worth.sum()))
 
-    def radii_of(rows: torch.Tensor, late: float) -> torch.Tensor:
-        return _Batch(graph, pair, domain, points[rows], tolerance, constant, weights, late).radii()
+    def batch(rows: torch.Tensor, late: float) -> _Batch:
+        return _Batch(graph, pair, domain, points[rows], tolerance, constant, weights, late)
 
-    return in_batches(known, worth, batch_size(graph), deadline, radii_of, tell)
+    return in_stages(known, worth, batch_size(graph), deadline, batch, tell)
 
 
 @final
@@ -90,16 +90,15 @@ class _Batch:
     weights: Weights
     deadline: float
 
-    def radii(self) -> torch.Tensor:
-        """[b]."""
-        count = len(self.points)
-        margins = torch.full((count, 1), self.tolerance, dtype=torch.float64)
-        anywhere = torch.full((count, 1), self.constant, dtype=torch.float64)
-        zero, first = torch.zeros(count, dtype=torch.float64), self._first()
-        shown = grown(self._relaxed, margins, anywhere, zero, first, RELAXED)
-        return grown(self._whole, margins, anywhere, shown, torch.where(shown > 0, shown, first), WHOLE)
+    @property
+    def margins(self) -> torch.Tensor:
+        return torch.full((len(self.points), 1), self.tolerance, dtype=torch.float64)
 
-    def _first(self) -> torch.Tensor:
+    @property
+    def anywhere(self) -> torch.Tensor:
+        return torch.full((len(self.points), 1), self.constant, dtype=torch.float64)
+
+    def first(self) -> torch.Tensor:
         """Where the linear part would use the tolerance up, in part: a guess of where to look."""
         with torch.enable_grad():
             leaf = self.points.clone().requires_grad_(True)
@@ -114,11 +113,15 @@ class _Batch:
         guess = FIRST * self.tolerance / self.pair.target.of(steep).clamp_min(1e-300)
         return torch.nan_to_num(guess, nan=0.0, posinf=0.0).clamp(0.0, 1e100)
 
-    def _relaxed(self, rows: torch.Tensor, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def plain(self, rows: torch.Tensor, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        left = self._left(self._near(rows, radius, apart=True), 0)
+        return torch.full_like(left, torch.inf), left
+
+    def relaxed(self, rows: torch.Tensor, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         left = self._left(self._near(rows, radius), 0)
         return torch.full_like(left, torch.inf), left
 
-    def _whole(self, rows: torch.Tensor, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def whole(self, rows: torch.Tensor, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         around = self._near(rows, radius)
         seeds = self._seeds(len(rows))
         try:
@@ -130,9 +133,9 @@ class _Batch:
             raise Late from None
         return found[:, None], self._left(around, STEPS)
 
-    def _near(self, rows: torch.Tensor, radius: torch.Tensor) -> Near:
+    def _near(self, rows: torch.Tensor, radius: torch.Tensor, apart: bool = False) -> Near:
         ball = Ball(self.points[rows], radius, self.pair.source, self.domain)
-        return near(self.graph, ball, self.weights, self.deadline)
+        return near(self.graph, ball, self.weights, self.deadline, apart)
 
     def _seeds(self, count: int) -> torch.Tensor:
         size = math.prod(self.graph.output_shape)

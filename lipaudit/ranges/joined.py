@@ -41,12 +41,16 @@ def chosen(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Neurons:
-    """The undecided neurons met so far, with their rows. Grows while a batch of balls is looked at."""
+    """The undecided neurons met so far, with their rows. Grows while a batch of balls is looked at.
+
+    apart: that none are joined, however few they are.
+    """
 
     graph: Graph
     weights: Weights
     models: dict[int, Local]
     deadline: float
+    apart: bool = False
     places: list[int] = field(default_factory=list)
     which: list[torch.Tensor] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
@@ -58,8 +62,8 @@ class Neurons:
 
     @property
     def size(self) -> int:
-        """More than JOINED where a node mixes entries: an ellipsoid does not know of it."""
-        if any(isinstance(model, Curved) for model in self.models.values()):
+        """More than JOINED where they are apart, or where a node mixes entries: an ellipsoid does not know of it."""
+        if self.apart or any(isinstance(model, Curved) for model in self.models.values()):
             return JOINED + 1
         return sum(which.shape[1] for which in self.which)
 

@@ -75,11 +75,14 @@ class Near:
         return problem, problem.asked(self.joined.block([rows]))
 
 
-def near(graph: Graph, ball: Ball, weights: Weights, deadline: float = math.inf) -> Near:
-    """The ranges over each ball of the batch. Raises Late where the deadline (time.monotonic()) comes before them."""
+def near(graph: Graph, ball: Ball, weights: Weights, deadline: float = math.inf, apart: bool = False) -> Near:
+    """The ranges over each ball of the batch. Raises Late where the deadline (time.monotonic()) comes before them.
+
+    apart: by intervals and parallel lines alone, which is far cheaper where many neurons are undecided.
+    """
     centres = tuple(fold(graph, Box.point(ball.centre), lambda node, args: node.op.interval(*args)))
     boxes, blocked = [ball.box()], set[int]()
-    joined = Neurons(graph, weights, {}, deadline)
+    joined = Neurons(graph, weights, {}, deadline, apart)
     for place, node in enumerate(graph.nodes, start=1):
         args = tuple(boxes[i] for i in node.inputs)
         own = node.op.interval(*args)

@@ -27,7 +27,9 @@ def test_ranges_enclose_what_is_met(family: Family, norm: Norm) -> None:
     for seed in range(4):
         graph = family.build(seed)
         for form in (graph, simplify(graph)):
-            ranges_hold(near(form, ball_around(form, norm, seed), Weights()), seed)
+            ball = ball_around(form, norm, seed)
+            ranges_hold(near(form, ball, Weights()), seed)
+            ranges_hold(near(form, ball, Weights(), apart=True), seed)
 
 
 @pytest.mark.parametrize("norm", Norm)
