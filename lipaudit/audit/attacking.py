@@ -39,8 +39,9 @@ def attacked(
     change: Change,
     seconds: float,
     progress: Callable[[int], None] | None = None,
-) -> tuple[Attack, bool]:
-    """Counterexamples of the samples [N, *input_shape] that are right and inside the domain; whether Ctrl-C cut it.
+) -> tuple[Attack, bool, bool]:
+    """Counterexamples of the samples [N, *input_shape] that are right and inside the domain; whether Ctrl-C cut it,
+    and whether the clock did.
 
     search, exact: the model up to the outputs that are compared, simplified and as the file has it. change: what is
     looked for. The work is reckoned (`probes/attack.py`); only a machine that needs four times as long is not waited
@@ -53,7 +54,7 @@ def attacked(
     values = np.where(radii.correct, np.inf, 0.0)
     answers = np.where(radii.correct, -1, _answers(exact, points))
     kept = np.full(tuple(points.shape), np.nan)
-    unconfirmed, cut = 0, False
+    unconfirmed, cut, late = 0, False, False
     if len(where):
         found = nearest_changes(
             search,
@@ -66,18 +67,18 @@ def attacked(
             seed=target.settings.seed,
             progress=progress,
         )
-        tried[where], cut = found.tried, found.cut
+        tried[where], cut, late = found.tried, found.cut, found.late
         some = found.distances.isfinite()
-        late = time.monotonic() + (_HURRY if cut else _PATIENT * seconds)
+        until = time.monotonic() + (_HURRY if cut else _PATIENT * seconds)
         rows = where[some].numpy()
-        confirm = Confirm(target, norm, exact, points, change, late)
+        confirm = Confirm(target, norm, exact, points, change, until)
         values[rows], answers[rows], kept[rows] = confirm(found.points[some], rows)
         unconfirmed = int(np.isinf(values[rows]).sum())
     right = np.flatnonzero((answers >= 0) & radii.correct)
     order = right[np.argsort(values[right], kind="stable")][:SHOWN].tolist()
     nearest = tuple(Nearest(row, points[row].numpy().copy(), kept[row].copy()) for row in order)
     took = time.monotonic() - started
-    return Attack(LABEL, values, answers, kept, tried.numpy(), unconfirmed, took, nearest), cut
+    return Attack(LABEL, values, answers, kept, tried.numpy(), unconfirmed, took, nearest), cut, late
 
 
 def contradicted(attack: Attack, radii: Radii) -> np.ndarray:

@@ -51,6 +51,7 @@ from lipaudit.report.finding import Finding
 from lipaudit.report.report import AuditReport, Method, Radii
 
 LABEL = "margin over the constant of each pair of logits"
+CLOCK = "the clock ended the attack before its work was done: on a machine that is less busy it may find nearer inputs"
 LOCAL = "margin used up by the constants of each pair of logits over growing balls"
 
 
@@ -132,8 +133,9 @@ def certify(
         if undone:
             undone.append("the attack")
         else:
-            result, method, broken, cut = _bracketed(target, points, result, method, attack, progress)
+            result, method, broken, cut, late = _bracketed(target, points, result, method, attack, progress)
             findings += broken
+            said += [CLOCK] if late else []
             undone += ["the rest of the attack"] if cut else []
     if undone:
         if not interruptible:
@@ -186,8 +188,8 @@ def _grown(
 
 def _bracketed(
     target: Subject, points: torch.Tensor, result: Radii, method: Method, seconds: float, progress: Progress | None
-) -> tuple[Radii, Method, list[Finding], bool]:
-    """The radii with the attack's counterexamples, and whether Ctrl-C cut it short.
+) -> tuple[Radii, Method, list[Finding], bool, bool]:
+    """The radii with the attack's counterexamples, and whether Ctrl-C cut it short, or the clock.
 
     A counterexample inside a certified radius is our fault: then none is claimed.
     """
@@ -198,17 +200,18 @@ def _bracketed(
         search, exact, does = without_softmax(search), without_softmax(exact), "changes class"
     try:
         change = _change(target, points, result)
-        found, cut = attacked(target, norm, search, exact, points, result, change, seconds, tell)
+        found, cut, late = attacked(target, norm, search, exact, points, result, change, seconds, tell)
     except KeyboardInterrupt:
-        return result, method, [], True
+        return result, method, [], True, False
     inside = contradicted(found, result)
     if not len(inside):
-        return replace(result, attack=found), method, [], cut
+        return replace(result, attack=found), method, [], cut, late
     row, reason = int(inside[0]), "a counterexample lies inside a certified radius"
     said = f"sample {row} {does} at distance {found.values[row]:.6g}, inside its radius {result.values[row]:.6g}"
     more = "" if len(inside) == 1 else f", and {len(inside) - 1} more samples do"
     nothing = replace(result, values=np.zeros_like(result.values), whole=None, attack=found)
-    return nothing, replace(method, bound=None, reason=reason), [Finding("LIP901", method.name, f"{said}{more}")], cut
+    broken = Finding("LIP901", method.name, f"{said}{more}")
+    return nothing, replace(method, bound=None, reason=reason), [broken], cut, late
 
 
 def _change(target: Subject, points: torch.Tensor, result: Radii) -> Change:

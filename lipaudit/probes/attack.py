@@ -60,13 +60,15 @@ class Candidates:
     """points [N, *shape]: the nearest input found that counts as changed (the sample itself where none was found).
 
     distances: [N], inf where none was found. tried: [N] bool, false where time was over before the sample's turn.
-    cut: whether Ctrl-C ended the search; what was found before stays.
+    cut: whether Ctrl-C ended the search; what was found before stays. late: whether the deadline did, before the work
+    was done: then alone the answer depends on the machine.
     """
 
     points: torch.Tensor
     distances: torch.Tensor
     tried: torch.Tensor
     cut: bool = False
+    late: bool = False
 
 
 def nearest_changes(
@@ -96,7 +98,7 @@ def nearest_changes(
         search.run(seconds, progress)
     except KeyboardInterrupt:
         return Candidates(search.best, search.reach, search.tried, cut=True)
-    return Candidates(search.best, search.reach, search.tried)
+    return Candidates(search.best, search.reach, search.tried, late=time.monotonic() > deadline)
 
 
 class _Search:

@@ -110,11 +110,13 @@ def test_the_same_seed_gives_the_same_candidates(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
     first, again = (nearest_changes(graph, Norm.L2, X, OtherClass(labels), None, seed=5, seconds=0.5) for _ in range(2))
     assert torch.equal(first.points, again.points)
+    assert not first.late
 
 
 def test_without_time_nothing_is_tried() -> None:
     graph, _ = linear()
     found = nearest_changes(graph, Norm.L2, X, OtherClass(graph.forward(X).argmax(1)), None, deadline=-1.0)
+    assert found.late
     assert not found.tried.any()
     assert found.distances.isinf().all()
 
