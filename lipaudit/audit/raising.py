@@ -12,7 +12,7 @@ from lipaudit.graph.graph import Graph
 from lipaudit.numerics.box import Box
 from lipaudit.numerics.norms import Norm
 from lipaudit.ranges.ball import Ball
-from lipaudit.ranges.branching import Effort, narrowed, positive
+from lipaudit.ranges.branching import Effort, positive
 from lipaudit.ranges.entries import Unknown
 from lipaudit.ranges.halves import Halved
 from lipaudit.ranges.joined import Late
@@ -52,7 +52,7 @@ class Sample:
         """
         ball = Ball(self.point, torch.tensor([radius], dtype=torch.float64), self.norm, self.domain)
         around = near(self.graph, ball, self.weights, effort.deadline)
-        halved = narrowed(Halved.of(around, self.seeds, self.margins), effort)
+        halved = Halved.of(around, self.seeds, self.margins)
 
         def met(which: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
             points = (self.point.flatten(1) + step).reshape(len(step), *self.point.shape[1:])

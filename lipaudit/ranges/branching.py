@@ -4,8 +4,8 @@ A node of the tree is a functional and signs, which hold some neurons to one sid
 (`halves`) is not positive, a neuron is chosen and the node gives way to two, one for either side: together they are all
 of it, the knot itself in both. When no node is left, every functional is positive everywhere in the ball.
 
-Before, every later neuron's range is narrowed by the same bound of its own input. The neuron to split is, of the few
-whose bracket loses most to its line (Bunel et al. 2020, arXiv:2002.10410), the one whose two nodes look best as they
+The ranges are the region's, found with lines of their own slopes (`near`). The neuron to split is, of the few whose
+bracket loses most to its line (Bunel et al. 2020, arXiv:2002.10410), the one whose two nodes look best as they
 are, without any ascent of their own (filtered smart branching, De Palma et al. 2021, arXiv:2104.06718).
 """
 
@@ -24,8 +24,8 @@ from lipaudit.ranges.halves import Halved
 from lipaudit.ranges.joined import Late
 from lipaudit.ranges.multipliers import begun, climbed
 
-NARROWING, ROOT, STEPS, LEAF = 8, 30, 12, 200
-"""Steps of ascent: for the range of one neuron, of a root, of a node, and where there is nothing left to split."""
+ROOT, STEPS, LEAF = 30, 12, 200
+"""Steps of ascent: of a root, of a node, and where there is nothing left to split."""
 
 TOGETHER = 64
 """Nodes whose children are looked at together."""
@@ -64,21 +64,6 @@ class Outcome:
 
     proven: bool
     against: torch.Tensor | None = None
-
-
-def narrowed(halved: Halved, effort: Effort) -> Halved:
-    """The same problem with smaller ranges: node by node, each neuron's own input is bounded from below and above."""
-    for b in halved.reduced.columns[1:]:
-        neurons = (halved.bent & (halved.decided == 0)).nonzero()[:, 0]
-        neurons = neurons[(neurons >= b.start) & (neurons < b.stop)]
-        if len(neurons):
-            about = halved.about(neurons)
-            which = torch.arange(2 * len(neurons))
-            effort.spend(about, len(which), NARROWING)
-            signs = about.decided.expand(len(which), -1)
-            guess = climbed(about, which, signs, *begun(about, len(which)), NARROWING)
-            halved = halved.narrowed(neurons, about.proven(which, signs, guess.m))
-    return halved
 
 
 def positive(halved: Halved, met: Met, effort: Effort) -> Outcome:

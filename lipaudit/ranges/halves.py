@@ -15,13 +15,12 @@ is claimed is `Halved.proven`, one evaluation with every rounding outward.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import final
 
 import torch
 
-from lipaudit.numerics.box import Box
 from lipaudit.numerics.rounding import U, gamma, tensor_down, tensor_up
 from lipaudit.ranges.ball import Ball
 from lipaudit.ranges.near import Near
@@ -135,20 +134,3 @@ class Halved:
         wide = tensor_up(r.centre.upper - r.centre.lower)[0]
         error = (n.abs() * steep + m.abs()) * (wide + far * (16.0 * U)) + (1.0 + n.abs() + m.abs()) * 2.0**-900
         return torch.where(self.bent, values.amin(0), loose), torch.where(self.bent, error, loose.abs() * U + 2.0**-900)
-
-    def about(self, neurons: torch.Tensor) -> Halved:
-        """The functionals dv_j and, after them, -dv_j of some neurons [K] of the same region."""
-        r = self.reduced
-        rows, inner, slack = r.rows[:, neurons], r.inner[:, neurons], r.slack[:, neurons]
-        asked = Asked(torch.cat([rows, -rows], 1), torch.cat([inner, -inner], 1), torch.cat([slack, slack], 1))
-        return Halved(r, asked, torch.zeros(2 * len(neurons), dtype=torch.float64))
-
-    def narrowed(self, neurons: torch.Tensor, moves: torch.Tensor) -> Halved:
-        """The same problem, given lower bounds [2 K] of the functionals of `about`: their ranges are cut by them."""
-        r, count = self.reduced, len(neurons)
-        low, high = r.range.lower.clone(), r.range.upper.clone()
-        least = tensor_down(r.centre.lower[0, neurons] + moves[:count])
-        most = tensor_up(r.centre.upper[0, neurons] - moves[count:])
-        low[0, neurons] = torch.maximum(low[0, neurons], least)
-        high[0, neurons] = torch.minimum(high[0, neurons], most)
-        return replace(self, reduced=replace(r, range=Box(low, high)))
