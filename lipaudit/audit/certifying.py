@@ -76,7 +76,8 @@ def certify(
     source, labels_source: where both came from, for messages and the report.
     labels: whole numbers [N] for a classifier (its outputs are the logits; a final softmax is looked through).
     tolerance: for a regression instead, how far the output vector may move, in the norm of the audit.
-    local: from constants over balls that grow around each sample, within the budget; never below the others.
+    local: from constants over balls that grow around each sample, then by branch and bound on the sides of its neurons,
+    within the budget; never below the others.
     limit: only so many of the samples, drawn by the seed.
     attack: seconds for counterexamples, the other end of each radius's bracket.
     interruptible: whether Ctrl-C, once there are radii, ends the audit with a report of them (LIP401), instead of none.
@@ -126,7 +127,9 @@ def certify(
             )
         if found.late:
             said.append(f"{found.late} samples were cut short by the budget: given more, their radii may be larger")
-        undone += [f"the local radii of {found.missed + found.late} samples"] if found.cut else []
+        left = found.missed + found.late
+        rest = f"the local radii of {left} samples" if left else "the rest of the branch and bound"
+        undone += [rest] if found.cut else []
     if picked is not None:
         said.append(drawing(len(picked), picked_from, settings.seed))
     if attack > 0.0:
@@ -172,17 +175,22 @@ def _grown(
     deadline: float,
     progress: Progress | None,
 ) -> tuple[Radii, Grown]:
-    """The radii from balls that grow around each sample."""
+    """The radii from balls that grow around each sample and branch and bound, and what became of them."""
     known, pair, region = torch.as_tensor(result.values), target.settings.pair, target.region
     worth = torch.as_tensor(result.correct) & _inside(points, target)
-    tell = None if progress is None else lambda done: progress("radii", done, int(worth.sum()))
+    # the balls, and then the trees
+    tell = None if progress is None else lambda done: progress("radii", done, 2 * int(worth.sum()))
+    budget = target.settings.budget
     if pairs is None:
         assert result.tolerance is not None
         graph, slack, constant, label = target.simplified, result.tolerance, result.lipschitz[1], TOLERANCE
-        found = local_tolerance_radii(graph, pair, region, points, slack, constant, known, worth, deadline, tell)
+        found = local_tolerance_radii(
+            graph, pair, region, points, slack, constant, known, worth, deadline, budget, tell
+        )
     else:
         logits, labels, label = without_softmax(target.simplified), torch.as_tensor(result.labels), LOCAL
-        found = local_radii(logits, pair.source, region, points, labels, pairs, known, worth, deadline, tell)
+        found = local_radii(logits, pair.source, region, points, labels, pairs, known, worth, deadline, budget, tell)
+    label = f"{label}, then branch and bound on the sides of the neurons" if found.raised else label
     return replace(result, values=found.values.numpy(), method=label, whole=result.values), found
 
 

@@ -8,6 +8,7 @@ from typing import final
 
 import torch
 
+from lipaudit.audit.raising import Sample, further
 from lipaudit.audit.stages import Grown, in_stages
 from lipaudit.graph.graph import Graph
 from lipaudit.numerics.box import Box
@@ -38,12 +39,13 @@ def local_radii(
     known: torch.Tensor,
     worth: torch.Tensor,
     deadline: float,
+    budget: float,
     tell: Callable[[int], None] | None = None,
 ) -> Grown:
-    """Certified radii from balls that grow, never below those that are known [N].
+    """Certified radii from balls that grow, then by branch and bound, never below those that are known [N].
 
     worth: [N], the samples to look at: classified as labelled, and inside the domain. pairs: [K, K], the constants of
-    the differences of two outputs over the whole domain.
+    the differences of two outputs over the whole domain. budget: seconds, of which branch and bound has a share.
     """
     weights, logits = Weights(), hinged(logits)
     if len(pairs) > ROWS:
@@ -52,7 +54,12 @@ def local_radii(
     def batch(rows: torch.Tensor, late: float) -> _Batch:
         return _Batch.of(logits, norm, domain, points[rows], labels[rows], pairs, weights, late)
 
-    return in_stages(known, worth, batch_size(logits), deadline, batch, tell)
+    def sample_of(row: torch.Tensor) -> Sample:
+        own = batch(row, deadline)
+        return Sample(logits, norm, domain, own.points, own.seeds, own.margins[0], weights)
+
+    found = in_stages(known, worth, batch_size(logits), deadline, batch, tell)
+    return further(found, worth, logits, sample_of, deadline, budget, tell)
 
 
 @final

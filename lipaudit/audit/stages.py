@@ -31,12 +31,16 @@ PATIENCE = 2
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Grown:
-    """Radii [N], how many of the samples were not reached, how many only in part, and whether because of Ctrl-C."""
+    """Radii [N], how many of the samples were not reached, how many only in part, and whether because of Ctrl-C.
+
+    raised: how many have theirs from branch and bound.
+    """
 
     values: torch.Tensor
     missed: int
     late: int = 0
     cut: bool = False
+    raised: int = 0
 
 
 class Balls(Protocol):

@@ -13,6 +13,7 @@ import torch
 
 from lipaudit.audit.bounding import best_upper
 from lipaudit.audit.growing import FIRST, STEPS
+from lipaudit.audit.raising import Sample, further
 from lipaudit.audit.stages import Grown, in_stages
 from lipaudit.audit.subject import Subject
 from lipaudit.errors import UsageError
@@ -59,12 +60,14 @@ def local_tolerance_radii(
     known: torch.Tensor,
     worth: torch.Tensor,
     deadline: float,
+    budget: float,
     tell: Callable[[int], None] | None = None,
 ) -> Grown:
     """Radii from balls that grow, never below those that are known [N]; constant: over the whole domain.
 
     Along the segment from the centre the output moves by at most the sum over shells of each ball's constant times its
-    thickness (`ranges/shells.py`), so the tolerance takes the place of a margin.
+    thickness (`ranges/shells.py`), so the tolerance takes the place of a margin. Where the norm of the output is the
+    largest of its entries, branch and bound on each of them, up and down, goes on from there.
     """
     graph, weights, count = hinged(graph), Weights(), math.prod(graph.output_shape)
     if count > ROWS:
@@ -73,7 +76,16 @@ def local_tolerance_radii(
     def batch(rows: torch.Tensor, late: float) -> _Batch:
         return _Batch(graph, pair, domain, points[rows], tolerance, constant, weights, late)
 
-    return in_stages(known, worth, batch_size(graph), deadline, batch, tell)
+    found = in_stages(known, worth, batch_size(graph), deadline, batch, tell)
+    if count > 1 and pair.target is not Norm.LINF:
+        return found
+    units = torch.eye(count, dtype=torch.float64).reshape(1, count, *graph.output_shape)
+    seeds, margins = torch.cat([units, -units], 1), torch.full((2 * count,), tolerance, dtype=torch.float64)
+
+    def sample_of(row: torch.Tensor) -> Sample:
+        return Sample(graph, pair.source, domain, points[row], seeds, margins, weights)
+
+    return further(found, worth, graph, sample_of, deadline, budget, tell)
 
 
 @final

@@ -5,8 +5,8 @@ A node of the tree is a functional and signs, which hold some neurons to one sid
 of it, the knot itself in both. When no node is left, every functional is positive everywhere in the ball.
 
 The ranges are the region's, found with lines of their own slopes (`near`). The neuron to split is, of the few whose
-bracket loses most to its line (Bunel et al. 2020, arXiv:2002.10410), the one whose two nodes look best as they
-are, without any ascent of their own (filtered smart branching, De Palma et al. 2021, arXiv:2104.06718).
+bracket loses most to its line (Bunel et al. 2020, arXiv:2002.10410), the one whose two nodes look best as they are,
+without any ascent of their own (filtered smart branching, De Palma et al. 2021, arXiv:2104.06718).
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ ROOT, STEPS, LEAF = 30, 12, 200
 TOGETHER = 64
 """Nodes whose children are looked at together."""
 
+ENTRIES = 2**22
+"""Of the nodes' rows at the input, at once."""
+
 TRIED = 5
 """Neurons of a node that are tried as the one to split."""
 
@@ -47,11 +50,14 @@ class Effort:
     nodes: int = 0
 
     def spend(self, halved: Halved, rows: int, steps: int) -> None:
-        """Of the ascent of some rows. Raises Late where the deadline has come."""
+        """Of the ascent of some rows: products of matrices are quick, and what is done entry by entry is not.
+
+        Raises Late where the deadline has come.
+        """
         if time.monotonic() > self.deadline:
             raise Late
         neurons, inputs = halved.reduced.rows.shape[1:]
-        self.left -= 2.0 * rows * (steps + 1) * neurons * (neurons / 2 + inputs + 100)
+        self.left -= (steps + 1) * (2.0 * rows * neurons * ((neurons / 2 + inputs) / 4 + 100) + 1e6)
 
 
 @final
@@ -72,7 +78,8 @@ def positive(halved: Halved, met: Met, effort: Effort) -> Outcome:
     met: asked where the relaxed problems are least, so that the search ends where it cannot succeed; proves nothing.
     Raises Late where the deadline comes first.
     """
-    count = len(halved.margins)
+    count, inputs = len(halved.margins), halved.reduced.rows.shape[2]
+    together = max(1, min(TOGETHER, ENTRIES // (2 * TRIED * inputs)))
     which, signs = torch.arange(count), halved.decided.expand(count, -1)
     share, held = begun(halved, count)
     roots = _Nodes(which, signs, torch.full((count,), -torch.inf).double(), share, held, torch.zeros_like(share))
@@ -85,7 +92,7 @@ def positive(halved: Halved, met: Met, effort: Effort) -> Outcome:
                 heapq.heappush(waiting, (float(nodes.bound[row]), number, [x[row] for x in nodes.columns]))
             if not waiting or effort.left <= 0:
                 return Outcome(not waiting)
-            taken = [heapq.heappop(waiting)[2] for _ in range(min(TOGETHER, len(waiting)))]
+            taken = [heapq.heappop(waiting)[2] for _ in range(min(together, len(waiting)))]
             nodes = _Nodes(*(torch.stack(column) for column in zip(*taken, strict=True)))
             exact = (nodes.loss > 0).sum(1) == 0
             if bool(exact.any()):

@@ -107,7 +107,8 @@ def test_nothing_inside_changes_class_in_a_domain(norm: Norm) -> None:
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
-def test_local_radii_of_the_digits(norm: str) -> None:
+def test_local_radii_of_the_digits(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lipaudit.audit.raising.SHARE", 0.0)  # of the balls alone
     with np.load(SAMPLES / "digits_mlp.npz") as file:
         x, y = file["x"], file["y"]
     settings = Settings(norm=Norm(norm), domain=Domain(0.0, 16.0, "0,16"), budget=60.0)

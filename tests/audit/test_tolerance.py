@@ -25,7 +25,7 @@ TOLERANCE = 0.3
 
 def radii(graph: Graph, pair: NormPair, points: torch.Tensor, domain: Box | None = None) -> torch.Tensor:
     zero, everyone = torch.zeros(len(points), dtype=torch.float64), torch.ones(len(points), dtype=torch.bool)
-    found = local_tolerance_radii(graph, pair, domain, points, TOLERANCE, math.inf, zero, everyone, math.inf)
+    found = local_tolerance_radii(graph, pair, domain, points, TOLERANCE, math.inf, zero, everyone, math.inf, 0.0)
     assert not found.missed
     return found.values
 

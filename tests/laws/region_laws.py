@@ -97,13 +97,13 @@ def ranges_hold(around: Near, seed: int, count: int = 100) -> None:
 
 
 def grown_radii(
-    graph: Graph, norm: Norm, points: torch.Tensor, labels: torch.Tensor, domain: Box | None
+    graph: Graph, norm: Norm, points: torch.Tensor, labels: torch.Tensor, domain: Box | None, budget: float = 0.0
 ) -> torch.Tensor:
-    """Radii from balls alone: nothing is known over the whole domain."""
+    """Radii from balls, and from trees of a budget: nothing is known over the whole domain."""
     size = int(torch.Size(graph.output_shape).numel())
     pairs = torch.full((size, size), torch.inf, dtype=torch.float64).fill_diagonal_(0.0)
     known, worth = torch.zeros(len(points), dtype=torch.float64), torch.ones(len(points), dtype=torch.bool)
-    return growing.local_radii(graph, norm, domain, points, labels, pairs, known, worth, torch.inf).values
+    return growing.local_radii(graph, norm, domain, points, labels, pairs, known, worth, torch.inf, budget).values
 
 
 def attacks(graph: Graph, ball: Ball, labels: torch.Tensor, seed: int, count: int) -> torch.Tensor:
