@@ -18,6 +18,9 @@ the constants over them too."""
 ROUGH = 1.1
 """Parallel lines alone are for a first radius: a ball that is larger by less is not worth one more."""
 
+FINE = 1.001
+"""The same of the last balls."""
+
 BEYOND = 1.5
 """Of that radius: the first ball that is looked at closely."""
 
@@ -90,7 +93,7 @@ class _Stages:
         if shown.late or self.idle >= PATIENCE:
             return shown
         start = self._start(balls, torch.where(shown.radii > 0, shown.radii * BELOW, balls.first()))
-        found = grown(balls.whole, balls.margins, balls.anywhere, shown.radii, start, WHOLE, shells=True)
+        found = grown(balls.whole, balls.margins, balls.anywhere, shown.radii, start, WHOLE, FINE, shells=True)
         if not found.late:
             self.idle = self.idle + 1 if bool(found.idle.all()) else 0
         return replace(found, rounds=shown.rounds + found.rounds)

@@ -30,7 +30,7 @@ from lipaudit.ranges.nested import Nested, dual
 from lipaudit.ranges.reduced import Reduced
 from lipaudit.ranges.rows import pulled
 
-ASCENT = 20
+ASCENT = 60
 """Steps of the ascent in the slopes of lines around the neurons, for margins."""
 
 STEPS = 20
