@@ -24,6 +24,7 @@ from lipaudit.audit.subject import (
     subject,
 )
 from lipaudit.audit.suprema import steepest_norms
+from lipaudit.engines.attention import Whole
 from lipaudit.engines.changeover import Changeover, path
 from lipaudit.engines.converted import Converted
 from lipaudit.engines.corners import Corners
@@ -32,7 +33,7 @@ from lipaudit.engines.engine import Engine, Interrupted, Outcome, contradicted, 
 from lipaudit.engines.entrywise import Entrywise
 from lipaudit.engines.exact import Exact
 from lipaudit.engines.fourier import FourierEllipsoid
-from lipaudit.engines.layer_product import LayerProduct
+from lipaudit.engines.layer_product import LayerProduct, wholes_met
 from lipaudit.engines.weighted import Weighted
 from lipaudit.errors import UsageError
 from lipaudit.graph.problem import Problem
@@ -185,11 +186,18 @@ def assemble(target: Subject, problem: Problem, outcomes: list[Outcome], lower: 
 def layer_gains(problem: Problem) -> tuple[Layer, ...]:
     """Every node's gain in all its arguments together, linear runs with the shape of their weight.
 
-    For a pair of norms, each gain is in the norms in which it enters the product, named with it.
+    For a pair of norms, each gain is in the norms in which it enters the product, named with it. An attention that is
+    bounded as a whole is one layer, in l2, and what it is made of is in its nodes.
     """
     layers = []
+    whole = wholes_met(problem)
+    within = {value for each in whole.values() for value in each.own(problem.graph)}
     ways = path(problem) if problem.pair.mixed else {}
     for place, node in enumerate(problem.graph.nodes):
+        if place + 1 in within:
+            if place + 1 in whole:
+                layers.append(_attention(problem, whole[place + 1]))
+            continue
         pair = ways.get(place, NormPair.of(problem.pair.target)) if problem.pair.mixed else problem.pair
         _, joint = problem.within(pair).gains(node)
         weight = " | ".join(p.describe() for p in node.op.maps if p.describe()) if isinstance(node.op, Affine) else ""
@@ -200,3 +208,12 @@ def layer_gains(problem: Problem) -> tuple[Layer, ...]:
             layer = replace(layer, lower=account.lower, seconds=account.seconds)
         layers.append(layer)
     return tuple(layers)
+
+
+def _attention(problem: Problem, whole: Whole) -> Layer:
+    """The row of an attention that is bounded as a whole."""
+    found, graph = whole.attention, problem.graph
+    nodes = [graph.nodes[value - 1] for value in sorted(whole.own(graph))]
+    names = tuple(dict.fromkeys(name for node in nodes for name in node.origin or (node.name,)))
+    heads = "1 head" if found.heads == 1 else f"{found.heads} heads"
+    return Layer(graph.nodes[found.output - 1].name, "Attention", names, f"{heads}, {found.keys} tokens", whole.gain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -126,12 +127,15 @@ class MatMulData(Op):
 
     gains: the operator norms of the maps dA -> dA B and dB -> A dB, the largest over the leading axes, with
     ||B||_2 <= sqrt(||B||_1 ||B||_inf) taken of the largest magnitudes in the box.
+    average: whether every row of A is known to be shares, not negative and with the sum 1. Each row of AB is then
+    between the least and the greatest of B's rows, and ||A||_inf = 1.
     """
 
     left: Shape
     right: Shape
+    average: bool = False
     family: ClassVar[str] = "Bilinear"
-    rule: ClassVar[str] = "norm of the other factor's largest magnitudes"
+    rule: ClassVar[str] = "norm of the other factor's largest magnitudes; shares have row sums of 1"
 
     def __post_init__(self) -> None:
         if self.left[:-2] != self.right[:-2] or self.left[-1] != self.right[-2]:
@@ -156,22 +160,28 @@ class MatMulData(Op):
         centre = a @ b
         spread = (a.abs() + ra) @ rb + ra @ b.abs()
         radius = (spread + (a.abs() @ b.abs()) * gamma(n)) * up(1.0 + gamma(2 * n + 6))
-        return Box.around(centre, tensor_up(radius + 4.0 * n * TINY))  # TINY a product, for underflow
+        found = Box.around(centre, tensor_up(radius + 4.0 * n * TINY))  # TINY a product, for underflow
+        if not self.average:
+            return found
+        least, most = boxes[1].lower.amin(-2, keepdim=True), boxes[1].upper.amax(-2, keepdim=True)
+        return Box(torch.maximum(found.lower, least), torch.minimum(found.upper, most))
 
     def gains(self, norm: Norm, *boxes: Box) -> tuple[UpperBound, ...]:
         a, b = (box.magnitude for box in boxes)
         # the l1 norm of dA -> dA B is the largest row sum of |B|, its linf norm the largest column sum
-        return (_product_gain(b.mT, norm, "other factor"), _product_gain(a, norm, "other factor"))
+        widest = 1.0 if self.average else math.inf
+        return (_product_gain(b.mT, norm, "other factor"), _product_gain(a, norm, "other factor", widest))
 
     def caveat(self, *boxes: Box) -> str | None:
         return _unbounded("MatMul", *boxes)
 
 
-def _product_gain(matrix: torch.Tensor, norm: Norm, evidence: str) -> UpperBound:
-    """The norm of x -> matrix @ x for the worst of a stack of non-negative matrices."""
+def _product_gain(matrix: torch.Tensor, norm: Norm, evidence: str, widest: float = math.inf) -> UpperBound:
+    """The norm of x -> matrix @ x for the worst of a stack of non-negative matrices, no row sum above `widest`."""
     if not matrix.numel():
         return UpperBound(0.0, evidence)
     slack = up(1.0 + gamma(max(matrix.shape[-2:]) + 1))
     columns, rows = mul_up(_largest(matrix.sum(-2)), slack), mul_up(_largest(matrix.sum(-1)), slack)
+    rows = min(rows, widest)
     value = {Norm.L1: columns, Norm.LINF: rows, Norm.L2: sqrt_up(mul_up(columns, rows))}[norm]
     return UpperBound(value, evidence)

@@ -24,6 +24,9 @@ SCRIPTED = {
 }
 """What the older exporter is asked for too: where it takes apart what the newer one does not, and as the opset goes."""
 
+ATTENTIONS = {"bert": 2, "causal_attention": 1, "multihead": 1, "pre_ln_encoder": 2, "vit": 2, "vit_post_ln": 2}
+"""How many attentions are bounded as a whole, from either exporter."""
+
 BOX = Domain(-1.0, 1.0, "-1,1")
 
 
@@ -91,6 +94,7 @@ def test_an_export_is_audited(name: str, how: str, tmp_path: Path, monkeypatch: 
     assert needs == architecture.needs_domain
     settings = Settings(domain=BOX if needs else None, methods=("product",))
     report = bound(path, settings)
+    assert sum(layer.op == "Attention" for layer in report.layers) == ATTENTIONS.get(name, 0)
     slopes = local(path, x, settings)
     assert slopes.samples is not None
     assert slopes.samples.values.max() <= value(report) < np.inf

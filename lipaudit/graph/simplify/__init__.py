@@ -11,6 +11,7 @@ from lipaudit.graph.simplify.fuse_exponentials import fuse_exponentials
 from lipaudit.graph.simplify.fuse_leaky import fuse_leaky
 from lipaudit.graph.simplify.fuse_lengths import fuse_lengths
 from lipaudit.graph.simplify.fuse_normalise import fuse_normalise
+from lipaudit.graph.simplify.mark_averages import mark_averages
 from lipaudit.graph.simplify.merge_affine import merge_affine
 from lipaudit.graph.simplify.pair_sorts import pair_sorts
 
@@ -23,6 +24,7 @@ REWRITES: tuple[Callable[[Graph], Graph], ...] = (
     fuse_normalise,
     pair_sorts,
     merge_affine,
+    mark_averages,
 )
 
 

@@ -18,6 +18,7 @@ from lipaudit.ops.affine import Affine
 from lipaudit.ops.bilinear import Multiply
 from lipaudit.ops.elementwise import Elementwise
 from lipaudit.ops.op import Op
+from lipaudit.ops.smooth import Softmax
 
 _DEGREE = 3
 
@@ -80,6 +81,23 @@ def plain(limit: float | torch.Tensor) -> float | None:
         return limit
     flat = limit.reshape(-1)
     return float(flat[0]) if flat.numel() and bool((flat == flat[0]).all()) else None
+
+
+def softmax_rows(graph: Graph, value: int) -> tuple[Softmax, int] | None:
+    """(softmax, its argument) of a value whose rows, along its last axis, are the softmax's own, perhaps reshaped."""
+    at, shape = value, graph.shape(value)
+    while (node := maker(graph, at)) is not None and _reshapes(node):
+        at = node.inputs[0]
+    if node is None or not isinstance(node.op, Softmax) or node.op.axis != len(node.op.shape) - 1:
+        return None
+    return (node.op, node.inputs[0]) if node.op.shape[-1] == shape[-1] else None
+
+
+def _reshapes(node: Node) -> bool:
+    """Whether a node only gives its one argument another shape."""
+    if not isinstance(node.op, Affine) or len(node.inputs) != 1 or node.op.offset is not None:
+        return False
+    return isinstance(node.op.linear, Selection) and node.op.linear.index is None
 
 
 def exponent(graph: Graph, value: int) -> int | None:
