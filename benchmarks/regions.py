@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lipaudit.audit import Domain, Settings, certify
+from lipaudit.audit import Domain, Settings, certify, raising
 from lipaudit.audit.subject import subject
 from lipaudit.engines.splitting import Explored, Search
 from lipaudit.graph.graph import Graph, Node
@@ -197,7 +197,7 @@ RADII = (
 )
 
 
-def radii(only: list[str], budget: float) -> None:
+def radii(only: list[str], budget: float, most: int) -> None:
     print("\n| network | samples | global | local | local / global | attacked | certified / attacked | seconds |")
     for name, where, domain, limit in RADII:
         if only and name not in only:
@@ -216,7 +216,7 @@ def radii(only: list[str], budget: float) -> None:
             )
             y = target.graph.forward(shaped).flatten(1).argmax(1).numpy()
         started = time.process_time()
-        report = certify(model, x, y, settings, local=True, limit=limit, attack=10.0)
+        report = certify(model, x, y, settings, local=True, limit=min(limit, most), attack=10.0)
         found = report.radii
         assert found is not None
         assert found.whole is not None
@@ -252,6 +252,8 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=[])
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--budget", type=float, default=180.0)
+    parser.add_argument("--limit", type=int, default=60, help="samples of one network at most")
+    parser.add_argument("--share", type=float, default=raising.SHARE, help="of the budget, for branch and bound")
     given = parser.parse_args()
     torch.set_num_threads(1)
     parts = given.parts or ["constants", "exact", "peers", "radii"]
@@ -263,7 +265,8 @@ def main() -> None:
         peers()
         peers_split()
     if "radii" in parts:
-        radii(given.only, given.budget)
+        raising.SHARE = given.share
+        radii(given.only, given.budget, given.limit)
 
 
 if __name__ == "__main__":

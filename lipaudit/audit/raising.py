@@ -34,6 +34,9 @@ RATE = 2e9
 FIRST, DEEPER = 2e8, 4.0
 """Multiplications of one tree to begin with, and how many times as many where no radius closes with them any more."""
 
+ENTRIES = 2**26
+"""Of the rows of all functionals at the input: of more, no tree is begun."""
+
 TREES = 32
 """Of one sample at most: where no class is ever reached, each only grows."""
 
@@ -61,8 +64,10 @@ class Sample:
         """(whether all functionals are proven to be positive within the radius, at what distance one seems not to be).
 
         The distance is that of a point, by float64 alone; inf where none was met. Raises Late, and Unknown where the
-        region has no neurons to split, or too many.
+        region has too many neurons to split, or a node without a model.
         """
+        if self.seeds.shape[1] * self.point.numel() > ENTRIES:
+            raise Unknown("the rows of all functionals are too many")
         ball = Ball(self.point, torch.tensor([radius], dtype=torch.float64), self.norm, self.domain)
         around = near(self.graph, ball, self.weights, effort.deadline)
         effort.left -= cost(around)
