@@ -18,6 +18,7 @@ import lipaudit.ranges.hinges as hinges_module
 import lipaudit.ranges.lines as lines_module
 import lipaudit.ranges.local as local_module
 import lipaudit.ranges.near as near_module
+import lipaudit.ranges.quadratic as quadratic_module
 import lipaudit.ranges.reduced as reduced_module
 import lipaudit.ranges.shells as shells_module
 from lipaudit.graph.simplify import simplify
@@ -35,6 +36,7 @@ from tests.cases.graphs import family
 from tests.engines.test_entrywise import mlp
 from tests.laws.hinge_laws import BEFORE, pooled, same_function
 from tests.laws.lines_laws import problem_holds
+from tests.laws.quadratic_laws import any_multipliers_hold, drawn_holds, indefinite_proves_nothing, suprema_hold
 from tests.laws.reduced_laws import rows_hold, rows_hold_exactly
 from tests.laws.region_laws import ball_around, classes_hold, grown_radii, ranges_hold, slopes_hold, units, widths_hold
 from tests.planted import Law, Plant
@@ -313,6 +315,72 @@ def _read(graph: Any, node: Any) -> Any:
     return graph.nodes[node.inputs[0] - 1].op if node.inputs[0] else None
 
 
+def drawn_law(slack: float, *, bent: bool = True, radius: float = 2.0) -> Law:
+    """Quadratic certificates hold for regions drawn at random, with the best multipliers."""
+
+    def law(_: Path) -> None:
+        drawn_holds(range(4), slack=slack, bent=bent, radius=radius)
+
+    return law
+
+
+def suprema_law(_: Path) -> None:
+    suprema_hold(range(6))
+
+
+def indefinite_law(_: Path) -> None:
+    indefinite_proves_nothing(range(3))
+
+
+def multipliers_law(_: Path) -> None:
+    any_multipliers_hold(range(4))
+
+
+def _radius_for_its_square(patch: pytest.MonkeyPatch) -> None:
+    right = quadratic_module.certified
+
+    def wrong(region: Any, functional: Any, phi: Any) -> float:
+        found: float = right(region, functional, phi) - phi.mu * (region.radius**2 - region.radius)
+        return found
+
+    patch.setattr(quadratic_module, "certified", wrong)
+
+
+def _no_suprema(patch: pytest.MonkeyPatch) -> None:
+    """Multipliers are taken to have the signs that they should."""
+    patch.setattr(quadratic_module, "suprema", lambda region, phi: 0.0)
+
+
+def _half_line_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """The supremum over the right half-line alone."""
+    right = quadratic_module._highest
+
+    def wrong(square: torch.Tensor, line: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+        return torch.where(high <= 0, -torch.inf, right(square, line, low, high))
+
+    patch.setattr(quadratic_module, "_highest", wrong)
+
+
+def _no_slack_in_suprema(patch: pytest.MonkeyPatch) -> None:
+    right = quadratic_module.suprema
+    patch.setattr(
+        quadratic_module, "suprema", lambda region, phi: right(replace(region, slack=region.slack * 0.0), phi)
+    )
+
+
+def _indefinite_taken(patch: pytest.MonkeyPatch) -> None:
+    """Whether the Hessian has a Cholesky factor is not asked."""
+    right = quadratic_module._point
+
+    def wrong(region: Any, functional: Any, phi: Any) -> Any:
+        point = right(region, functional, phi)
+        nowhere = torch.zeros_like(functional.rows), torch.zeros_like(functional.inner)
+        return nowhere if point is None else point
+
+    patch.setattr(quadratic_module, "_point", wrong)
+    patch.setattr(quadratic_module, "_curvature", lambda *_: 0.0)
+
+
 def catalogue() -> list[Plant]:
     """Every mistake with the law that must see it."""
     return [
@@ -338,4 +406,9 @@ def catalogue() -> list[Plant]:
         Plant("columns of the reduced rows shifted", _column_shifted, reduced_law),
         Plant("the least entry taken for the largest", _least_for_largest, hinges_law),
         Plant("a falling function moved behind a maximum", _falling_moved, hinges_law),
+        Plant("radius in place of its square", _radius_for_its_square, drawn_law(0.0)),
+        Plant("signs of multipliers believed", _no_suprema, multipliers_law),
+        Plant("one half-line forgotten", _half_line_forgotten, suprema_law),
+        Plant("slack of the rows dropped by quadratic forms", _no_slack_in_suprema, drawn_law(1.0, radius=0.3)),
+        Plant("indefinite form taken for a convex one", _indefinite_taken, indefinite_law),
     ]

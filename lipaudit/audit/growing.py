@@ -9,6 +9,7 @@ from typing import final
 import torch
 
 from lipaudit.audit.raising import Sample, further
+from lipaudit.audit.squaring import Squares, squared
 from lipaudit.audit.stages import Grown, in_stages
 from lipaudit.graph.graph import Graph
 from lipaudit.numerics.box import Box
@@ -60,6 +61,28 @@ def local_radii(
 
     found = in_stages(known, worth, batch_size(logits), deadline, batch, tell)
     return further(found, worth, logits, sample_of, deadline, budget, tell)
+
+
+def squared_radii(
+    logits: Graph,
+    domain: Box | None,
+    points: torch.Tensor,
+    labels: torch.Tensor,
+    pairs: torch.Tensor,
+    found: Grown,
+    worth: torch.Tensor,
+    deadline: float,
+) -> Grown:
+    """Those radii in l2 raised by quadratic certificates, in the time that is left."""
+    weights, logits = Weights(), hinged(logits)
+    if len(pairs) > ROWS:
+        return found
+
+    def sample(row: torch.Tensor, late: float) -> Squares:
+        b = _Batch.of(logits, Norm.L2, domain, points[row], labels[row], pairs, weights, late)
+        return Squares(logits, domain, b.points, b.seeds, b.margins, weights, late)
+
+    return squared(found, worth, deadline, sample)
 
 
 @final

@@ -111,7 +111,7 @@ def test_local_radii_of_the_digits(norm: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("lipaudit.audit.raising.SHARE", 0.0)  # of the balls alone
     with np.load(SAMPLES / "digits_mlp.npz") as file:
         x, y = file["x"], file["y"]
-    settings = Settings(norm=Norm(norm), domain=Domain(0.0, 16.0, "0,16"), budget=60.0)
+    settings = Settings(norm=Norm(norm), domain=Domain(0.0, 16.0, "0,16"), budget=10.0)
     report = certify(SAMPLES / "digits_mlp.onnx", x, y, settings, local=True, limit=12)
     assert report.radii is not None
     assert report.radii.whole is not None
