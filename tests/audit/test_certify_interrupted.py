@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lipaudit.audit import Domain, Settings, certify
+from lipaudit.audit import Domain, Settings, certify, growing
 from lipaudit.cli.output import exit_code
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
@@ -27,11 +27,12 @@ class Interrupter:
 
 
 @pytest.mark.parametrize("kind", ["radii", "attack"])
-def test_what_was_proven_before_is_reported(kind: str) -> None:
+def test_what_was_proven_before_is_reported(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with np.load(SAMPLES / "digits_mlp.npz") as file:
         x, y = file["x"][:40], file["y"][:40]
     model = SAMPLES / "digits_mlp.onnx"
     local = kind == "radii"
+    monkeypatch.setattr(growing, "batch_size", lambda graph: 5)  # after the first of them comes the second report
     report = certify(model, x, y, SETTINGS, local=local, attack=2.0, progress=Interrupter(kind), interruptible=True)
     assert [finding.code for finding in report.findings if finding.code == "LIP401"] == ["LIP401"]
     assert exit_code(report) == 130
