@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import lipaudit.audit.growing as growing
+import lipaudit.audit.squaring as squaring_module
 import lipaudit.ranges.ball as ball_module
 import lipaudit.ranges.cover as cover_module
 import lipaudit.ranges.curved as curved_module
@@ -32,6 +33,7 @@ from lipaudit.ranges.near import near
 from lipaudit.ranges.reduced import Reduced
 from lipaudit.ranges.rows import Weights
 from tests.audit.test_growing import a_tie_has_no_radius, never_above_the_exact_radius
+from tests.audit.test_squaring import raised_holds
 from tests.cases.graphs import family
 from tests.engines.test_entrywise import mlp
 from tests.laws.hinge_laws import BEFORE, pooled, same_function
@@ -381,6 +383,16 @@ def _indefinite_taken(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(quadratic_module, "_curvature", lambda *_: 0.0)
 
 
+def raised_law(_: Path) -> None:
+    """No class changes inside a radius raised by quadratic certificates."""
+    raised_holds(range(2))
+
+
+def _unshown_taken(patch: pytest.MonkeyPatch) -> None:
+    """Where the search says nothing, the functional is taken to be positive."""
+    patch.setattr(squaring_module, "shown", lambda *_: 0.0)
+
+
 def catalogue() -> list[Plant]:
     """Every mistake with the law that must see it."""
     return [
@@ -405,6 +417,7 @@ def catalogue() -> list[Plant]:
         Plant("multipliers of neurons that are not read", _free_multipliers, unread_law),
         Plant("columns of the reduced rows shifted", _column_shifted, reduced_law),
         Plant("the least entry taken for the largest", _least_for_largest, hinges_law),
+        Plant("functionals that are not shown taken for shown", _unshown_taken, raised_law),
         Plant("a falling function moved behind a maximum", _falling_moved, hinges_law),
         Plant("radius in place of its square", _radius_for_its_square, drawn_law(0.0)),
         Plant("signs of multipliers believed", _no_suprema, multipliers_law),

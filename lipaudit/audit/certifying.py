@@ -12,7 +12,7 @@ import torch
 
 from lipaudit.audit.attacking import attacked, contradicted
 from lipaudit.audit.confirming import Change, Misclassified, Moved
-from lipaudit.audit.growing import local_radii, squared_radii
+from lipaudit.audit.growing import local_radii
 from lipaudit.audit.regions import drawing, drawn
 from lipaudit.audit.settings import DEFAULTS, Progress, Settings
 from lipaudit.audit.stages import Grown
@@ -190,11 +190,8 @@ def _grown(
     else:
         logits, labels, label = without_softmax(target.simplified), torch.as_tensor(result.labels), LOCAL
         found = local_radii(logits, pair.source, region, points, labels, pairs, known, worth, deadline, budget, tell)
+    label = f"{label}, then quadratic certificates" if found.squared else label
     label = f"{label}, then branch and bound on the sides of the neurons" if found.raised else label
-    if pairs is not None and pair.source is Norm.L2:
-        more = squared_radii(logits, region, points, labels, pairs, found, worth, deadline)
-        label = f"{label}, then quadratic certificates" if bool((more.values > found.values).any()) else label
-        found = more
     return replace(result, values=found.values.numpy(), method=label, whole=result.values), found
 
 

@@ -43,10 +43,11 @@ def local_radii(
     budget: float,
     tell: Callable[[int], None] | None = None,
 ) -> Grown:
-    """Certified radii from balls that grow, then by branch and bound, never below those that are known [N].
+    """Certified radii from balls that grow, in l2 then by quadratic certificates, then by branch and bound, never below
+    those that are known [N].
 
     worth: [N], the samples to look at: classified as labelled, and inside the domain. pairs: [K, K], the constants of
-    the differences of two outputs over the whole domain. budget: seconds, of which branch and bound has a share.
+    the differences of two outputs over the whole domain. budget: seconds, of which both have a share.
     """
     weights, logits = Weights(), hinged(logits)
     if len(pairs) > ROWS:
@@ -59,30 +60,14 @@ def local_radii(
         own = batch(row, deadline)
         return Sample(logits, norm, domain, own.points, own.seeds, own.margins[0], weights)
 
+    def squares_of(row: torch.Tensor, late: float) -> Squares:
+        own = batch(row, late)
+        return Squares(logits, domain, own.points, own.seeds, own.margins, weights, late)
+
     found = in_stages(known, worth, batch_size(logits), deadline, batch, tell)
+    if norm is Norm.L2:
+        found = squared(found, worth, deadline, budget, squares_of)
     return further(found, worth, logits, sample_of, deadline, budget, tell)
-
-
-def squared_radii(
-    logits: Graph,
-    domain: Box | None,
-    points: torch.Tensor,
-    labels: torch.Tensor,
-    pairs: torch.Tensor,
-    found: Grown,
-    worth: torch.Tensor,
-    deadline: float,
-) -> Grown:
-    """Those radii in l2 raised by quadratic certificates, in the time that is left."""
-    weights, logits = Weights(), hinged(logits)
-    if len(pairs) > ROWS:
-        return found
-
-    def sample(row: torch.Tensor, late: float) -> Squares:
-        b = _Batch.of(logits, Norm.L2, domain, points[row], labels[row], pairs, weights, late)
-        return Squares(logits, domain, b.points, b.seeds, b.margins, weights, late)
-
-    return squared(found, worth, deadline, sample)
 
 
 @final

@@ -33,29 +33,38 @@ GROWTH, ENOUGH = 1.5, 1.05
 STEPS = 8
 """Of the descent in the ellipsoid's multipliers."""
 
-SECONDS = 6e-8
+SECONDS = 4e-8
 """About what a search takes, times the cube of the number of neurons: it is not begun where there is no time for it."""
 
 
+SHARE = 0.5
+"""Of the budget, for all samples together, if that much is left."""
+
+
 def squared(
-    found: Grown, worth: torch.Tensor, deadline: float, sample: Callable[[torch.Tensor, float], Squares]
+    found: Grown,
+    worth: torch.Tensor,
+    deadline: float,
+    budget: float,
+    sample: Callable[[torch.Tensor, float], Squares],
 ) -> Grown:
     """The radii [N] found so far raised, of the samples `worth` [N] that have any: sample([row], deadline).
 
-    Each has its share of the time. Ctrl-C ends it: every radius so far is a proof by itself.
+    Each has its part of SHARE of the budget. Ctrl-C ends it: every radius so far is a proof by itself.
     """
-    values = found.values.clone()
-    places = (worth & (values > 0) & values.isfinite()).nonzero()[:, 0]
+    values, now = found.values.clone(), time.monotonic()
+    places, until = (worth & (values > 0) & values.isfinite()).nonzero()[:, 0], min(deadline, now + SHARE * budget)
+    cut = found.cut
     try:
         for number, row in enumerate(places):
             now = time.monotonic()
-            if found.cut or now >= deadline:
+            if cut or now >= until:
                 break
-            late = now + (deadline - now) / (len(places) - number)
+            late = now + (until - now) / (len(places) - number)
             values[row] = sample(row[None], late).raised(float(values[row]))
     except KeyboardInterrupt:
-        return replace(found, values=values, cut=True)
-    return replace(found, values=values)
+        cut = True
+    return replace(found, values=values, cut=cut, squared=int((values > found.values).sum()))
 
 
 @final

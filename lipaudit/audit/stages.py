@@ -36,13 +36,14 @@ PATIENCE = 2
 class Grown:
     """Radii [N], how many of the samples were not reached, how many only in part, and whether because of Ctrl-C.
 
-    raised: how many have theirs from branch and bound.
+    squared, raised: how many have theirs from quadratic certificates, and then from branch and bound.
     """
 
     values: torch.Tensor
     missed: int
     late: int = 0
     cut: bool = False
+    squared: int = 0
     raised: int = 0
 
 

@@ -216,10 +216,12 @@ def shown(
 
 
 def pairs(region: Region) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(a [3, 3, U], b [3, 3, U], free [3, U]): products a b >= 0 (free: = 0) of forms over (1, dv, w), to nearest.
+    """(a [F, 3, U], b [F, 3, U], free [F, U]), F = 2 or 3: products a b >= 0 (free: = 0) of forms over (1, dv, w), to
+    nearest.
 
     Two half-lines: with p = max(v - knot, 0), q = max(knot - v, 0), both linear in (dv, w), their largest values P and
-    Q: p (P - p), q (Q - q) and p q = 0. Others: the ranges of w and dv, and (spread dv - w) (spread dv + w).
+    Q: p (P - p), q (Q - q) and p q = 0; where all are such, of the first two only that of the far side of the knot: the
+    other gains little and takes half of the time. Others: the ranges of w and dv, and (spread dv - w) (spread dv + w).
     """
     c = (region.centre.lower + region.centre.upper) / 2 - region.knot
     bend = torch.where(region.bent, region.right - region.left, 1.0)
@@ -247,11 +249,11 @@ def pairs(region: Region) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     ]
     straight_left, straight_right = (torch.stack([torch.stack(f) for f in forms]) for forms in (left, right))
     free = torch.stack([torch.zeros_like(region.bent), torch.zeros_like(region.bent), region.bent])
-    return (
-        torch.where(region.bent, bent_left, straight_left),
-        torch.where(region.bent, bent_right, straight_right),
-        free,
-    )
+    found = torch.where(region.bent, bent_left, straight_left), torch.where(region.bent, bent_right, straight_right)
+    if not bool(region.bent.all()):
+        return *found, free
+    left_near, right_near = (torch.where(c > 0, x[1], x[0]) for x in found)
+    return torch.stack([left_near, found[0][2]]), torch.stack([right_near, found[1][2]]), free[1:]
 
 
 def program(region: Region, functional: Functional, room: float) -> Program | None:
@@ -285,7 +287,7 @@ def shape(region: Region, found: Multipliers, room: float) -> Shape:
     own = -torch.einsum("fu,fau,fbu->abu", found.rates, left, right) * room
     own = (own + own.transpose(0, 1)) / 2
     size = (region.spread * torch.maximum(-region.reach[0], region.reach[1])).clamp_min(1e-290)
-    sector = torch.where(region.bent, 0.0, (_SMALL * found.rates[2] * room / size / size).clamp(min=0.0))
+    sector = torch.where(region.bent, 0.0, (_SMALL * found.rates[-1] * room / size / size).clamp(min=0.0))
     mu = found.mu * room / region.radius**2 if region.radius > 0 else math.inf
     return Shape(own[1, 1], own[1, 2], own[2, 2], 2.0 * own[0, 1], 2.0 * own[0, 2], sector, mu)
 

@@ -144,7 +144,7 @@ def digits(progress: Callable[[str, int, int], None] | None = None) -> tuple[np.
 
 def test_the_digits_are_raised_and_kept_when_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lipaudit.audit.raising.SHARE", 0.01)
-    monkeypatch.setattr("lipaudit.audit.certifying.squared_radii", lambda *given: given[5])
+    monkeypatch.setattr("lipaudit.audit.squaring.SHARE", 0.0)
     values, method, _ = digits()
     assert "branch and bound" in method
 

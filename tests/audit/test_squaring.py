@@ -31,19 +31,23 @@ def squares(graph: Graph, point: torch.Tensor, deadline: float = math.inf) -> tu
     return Squares(graph, None, point, seeds, margins, Weights(), deadline), label
 
 
-def test_radii_are_raised_and_no_class_changes_inside() -> None:
+def raised_holds(seeds: range) -> int:
+    """No class changes inside a raised radius. Gives how many were raised."""
     raised = 0
-    for seed in range(4):
+    for seed in seeds:
         graph = hinged(pooled(seed, BEFORE[1], 4)) if seed % 2 else mlp(4, 10, 8, 3, seed=seed)[0]
         point = torch.randn(1, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         sample, label = squares(graph, point)
         found = sample.raised(0.01)
-        raised += found > 0.01
         assert found >= 0.01
-        radius = torch.tensor([found], dtype=torch.float64)
+        raised += found > 0.01
         if found > 0.01:
-            classes_hold(graph, Ball(point, radius, Norm.L2), label, seed, 400)
-    assert raised > 1
+            classes_hold(graph, Ball(point, torch.tensor([found], dtype=torch.float64), Norm.L2), label, seed, 400)
+    return raised
+
+
+def test_radii_are_raised_and_no_class_changes_inside() -> None:
+    assert raised_holds(range(4)) > 1
 
 
 def test_forms_of_one_ball_hold_in_a_smaller_one() -> None:
@@ -68,6 +72,6 @@ def test_at_the_deadline_the_known_radius_is_all_there_is() -> None:
     points = torch.randn(2, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     known = Grown(torch.tensor([0.01, 0.02], dtype=torch.float64), 0)
     now = time.monotonic()
-    found = squared(known, torch.ones(2).bool(), now, lambda row, late: squares(graph, points[row], late)[0])
+    found = squared(known, torch.ones(2).bool(), now, 60.0, lambda row, late: squares(graph, points[row], late)[0])
     assert torch.equal(found.values, known.values)
     assert squares(graph, points[:1], now)[0].raised(0.01) == 0.01
