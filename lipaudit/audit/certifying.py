@@ -190,6 +190,7 @@ def _grown(
     else:
         logits, labels, label = without_softmax(target.simplified), torch.as_tensor(result.labels), LOCAL
         found = local_radii(logits, pair.source, region, points, labels, pairs, known, worth, deadline, budget, tell)
+    label = f"{label}, then curvature" if found.curved else label
     label = f"{label}, then quadratic certificates" if found.squared else label
     label = f"{label}, then branch and bound on the sides of the neurons" if found.raised else label
     return replace(result, values=found.values.numpy(), method=label, whole=result.values), found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
 
+from lipaudit.audit.curving import curved_radii
 from lipaudit.audit.raising import Sample, further
 from lipaudit.audit.squaring import Squares, squared
 from lipaudit.audit.stages import Grown, in_stages
@@ -18,6 +19,7 @@ from lipaudit.numerics.rounding import tensor_down
 from lipaudit.probes.witness import values_at
 from lipaudit.ranges.ball import Ball
 from lipaudit.ranges.constants import ROWS, constants_of, drops_of
+from lipaudit.ranges.curvature import Ranges, bent_falls, smooth
 from lipaudit.ranges.hinges import hinged
 from lipaudit.ranges.joined import Late
 from lipaudit.ranges.near import Near, batch_size, near
@@ -43,11 +45,13 @@ def local_radii(
     budget: float,
     tell: Callable[[int], None] | None = None,
 ) -> Grown:
-    """Certified radii from balls that grow, in l2 then by quadratic certificates, then by branch and bound, never below
-    those that are known [N].
+    """Certified radii from balls that grow, by curvature, by quadratic certificates (in l2) and by branch and bound.
+
+    They are never below those that are known [N].
 
     worth: [N], the samples to look at: classified as labelled, and inside the domain. pairs: [K, K], the constants of
-    the differences of two outputs over the whole domain. budget: seconds, of which both have a share.
+    the differences of two outputs over the whole domain. budget: seconds, of which the last two have a share. The
+    curvature is that of smooth networks, and not looked at in l1, where it showed nothing new.
     """
     weights, logits = Weights(), hinged(logits)
     if len(pairs) > ROWS:
@@ -65,6 +69,8 @@ def local_radii(
         return Squares(logits, domain, own.points, own.seeds, own.margins, weights, late)
 
     found = in_stages(known, worth, batch_size(logits), deadline, batch, tell)
+    if norm is not Norm.L1 and smooth(logits):
+        found = curved_radii(found, worth, batch_size(logits), deadline, batch)
     if norm is Norm.L2:
         found = squared(found, worth, deadline, budget, squares_of)
     return further(found, worth, logits, sample_of, deadline, budget, tell)
@@ -134,6 +140,17 @@ class _Batch:
         except MemoryError:
             raise Late from None
         return constants, self._left(around, rows, STEPS)
+
+    def ranges(self, radius: torch.Tensor) -> Ranges:
+        return Ranges.of(self._near(torch.arange(len(radius)), radius))
+
+    def curved(
+        self, rows: torch.Tensor, radius: torch.Tensor, inner: Sequence[Ranges]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        around = self._near(rows, radius)
+        left = self._left(around, rows, STEPS)
+        falls = bent_falls(Ranges.of(around), inner, self.seeds[rows], left <= 0)
+        return torch.full_like(left, torch.inf), torch.maximum(left, tensor_down(self.margins[rows] - falls))
 
     def _weights(self, rows: torch.Tensor) -> torch.Tensor:
         return 1.0 / self.margins[rows].clamp_min(1e-150).square()

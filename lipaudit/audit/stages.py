@@ -36,13 +36,15 @@ PATIENCE = 2
 class Grown:
     """Radii [N], how many of the samples were not reached, how many only in part, and whether because of Ctrl-C.
 
-    squared, raised: how many have theirs from quadratic certificates, and then from branch and bound.
+    curved, squared, raised: how many have theirs from curvature, then from quadratic certificates, and then from branch
+    and bound.
     """
 
     values: torch.Tensor
     missed: int
     late: int = 0
     cut: bool = False
+    curved: int = 0
     squared: int = 0
     raised: int = 0
 

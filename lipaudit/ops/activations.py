@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from lipaudit.numerics.rounding import down, up
+from lipaudit.ops import bends
 from lipaudit.ops.scalar import TAIL, Mark, Number, Scalar
 
 INF = math.inf
@@ -115,6 +116,7 @@ def sigmoid() -> Scalar:
         slope_span=(0.0, 0.25),
         fn_error=(16.0, TAIL),
         slope_error=(32.0, TAIL),
+        bend=bends.sigmoid(),
     )
 
 
@@ -133,6 +135,7 @@ def tanh() -> Scalar:
         slope_span=(0.0, 1.0),
         fn_error=(16.0, TAIL),
         slope_error=(32.0, TAIL),
+        bend=bends.tanh(),
     )
 
 
@@ -147,6 +150,7 @@ def softplus() -> Scalar:
         slope_span=(0.0, 1.0),
         fn_error=(32.0, TAIL),
         slope_error=(16.0, TAIL),
+        bend=bends.softplus(),
     )
 
 
@@ -162,6 +166,7 @@ def softsign() -> Scalar:
         slope_span=(0.0, 1.0),
         fn_error=(8.0, 0.0),
         slope_error=(16.0, 0.0),
+        bend=bends.softsign(),
     )
 
 
@@ -202,6 +207,7 @@ def _exponential_linear(name: str, alpha: float, gamma: float, width: float) -> 
         slope_span=(min(0.0, left, gamma), max(0.0, left, gamma)),
         fn_error=(32.0, TAIL),
         slope_error=(32.0, 2.0 * abs(left)),  # x / width is rounded: |y| e^y <= 1/e units more
+        bend=bends.exponential_linear(left, width) if left == gamma and width > 0.0 else None,
     )
 
 
@@ -218,6 +224,7 @@ def erf() -> Scalar:
         slope_span=(0.0, peak),
         fn_error=(32.0, TAIL),
         slope_error=(32.0, 64.0),
+        bend=bends.erf(),
     )
 
 
@@ -240,6 +247,7 @@ def gelu() -> Scalar:
         slope_span=(-0.1289041451851549, 1.1289041451851549),
         fn_error=(64.0, 64.0),
         slope_error=(64.0, 64.0),
+        bend=bends.gelu(),
     )
 
 
@@ -268,6 +276,7 @@ def gelu_tanh() -> Scalar:
         slope_span=(-0.1289930686587719, 1.1289930686587719),
         fn_error=(64.0, 256.0),
         slope_error=(64.0, 1024.0),
+        bend=bends.gelu_tanh(),
     )
 
 
@@ -298,6 +307,7 @@ def swish(alpha: float) -> Scalar:
         slope_span=(-0.0998393201288671, 1.0998393201288671),
         fn_error=(64.0, 64.0 / abs(alpha)),
         slope_error=(64.0, 64.0),
+        bend=bends.swish(alpha),
     )
 
 
@@ -326,6 +336,7 @@ def mish() -> Scalar:
         slope_span=(-0.1125261223894627, 1.0884981612517280),
         fn_error=(64.0, 64.0),
         slope_error=(64.0, 128.0),
+        bend=bends.mish(),
     )
 
 

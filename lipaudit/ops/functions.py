@@ -7,6 +7,7 @@ import math
 import torch
 
 from lipaudit.numerics.rounding import up
+from lipaudit.ops import bends
 from lipaudit.ops.scalar import TAIL, Mark, Scalar
 
 INF = math.inf
@@ -19,6 +20,7 @@ def sine() -> Scalar:
         value_marks=(Mark(half, (1.0,)), Mark(-half, (-1.0,))),
         slope_marks=(Mark(0.0, (1.0,)), Mark(math.pi, (-1.0,))),
         span=(-1.0, 1.0), slope_span=(-1.0, 1.0), fn_error=(8.0, 8.0), slope_error=(8.0, 8.0), period=2 * math.pi,
+        bend=bends.sine(),
     )  # fmt: skip
 
 
@@ -29,6 +31,7 @@ def cosine() -> Scalar:
         value_marks=(Mark(0.0, (1.0,)), Mark(math.pi, (-1.0,))),
         slope_marks=(Mark(-half, (1.0,)), Mark(half, (-1.0,))),
         span=(-1.0, 1.0), slope_span=(-1.0, 1.0), fn_error=(8.0, 8.0), slope_error=(8.0, 8.0), period=2 * math.pi,
+        bend=bends.cosine(),
     )  # fmt: skip
 
 
@@ -38,6 +41,7 @@ def arctangent() -> Scalar:
         "Atan", torch.atan, lambda x: 1.0 / (1.0 + x * x), (-quarter, quarter), (0.0, 0.0),
         slope_marks=(Mark(0.0, (1.0,)),), span=(-quarter, quarter), slope_span=(0.0, 1.0),
         fn_error=(16.0, TAIL), slope_error=(16.0, TAIL),
+        bend=bends.arctangent(),
     )  # fmt: skip
 
 
@@ -76,6 +80,7 @@ def hyperbolic_sine() -> Scalar:
     return Scalar(
         "Sinh", torch.sinh, torch.cosh, (-INF, INF), (INF, INF), slope_marks=(Mark(0.0, (1.0,)),),
         slope_span=(1.0, INF), fn_error=(32.0, TAIL), slope_error=(32.0, TAIL),
+        bend=bends.hyperbolic_sine(),
     )  # fmt: skip
 
 
@@ -83,6 +88,7 @@ def hyperbolic_cosine() -> Scalar:
     return Scalar(
         "Cosh", torch.cosh, torch.sinh, (INF, INF), (-INF, INF), value_marks=(Mark(0.0, (1.0,)),),
         span=(1.0, INF), fn_error=(32.0, TAIL), slope_error=(32.0, TAIL),
+        bend=bends.hyperbolic_cosine(),
     )  # fmt: skip
 
 
@@ -90,6 +96,7 @@ def inverse_hyperbolic_sine() -> Scalar:
     return Scalar(
         "Asinh", torch.asinh, lambda x: 1.0 / torch.hypot(x, torch.ones_like(x)), (-INF, INF), (0.0, 0.0),
         slope_marks=(Mark(0.0, (1.0,)),), slope_span=(0.0, 1.0), fn_error=(32.0, TAIL), slope_error=(16.0, TAIL),
+        bend=bends.inverse_hyperbolic_sine(),
     )  # fmt: skip
 
 
@@ -121,6 +128,7 @@ def exponential() -> Scalar:
     return Scalar(
         "Exp", torch.exp, torch.exp, (0.0, INF), (0.0, INF), span=(0.0, INF), slope_span=(0.0, INF),
         fn_error=(16.0, TAIL), slope_error=(16.0, TAIL),
+        bend=bends.exponential(),
     )  # fmt: skip
 
 
@@ -170,6 +178,7 @@ def power(exponent: float) -> Scalar:
         return Scalar(
             _power_name(exponent), fn, derivative, (INF if even else -INF, INF), (-INF if even else INF, INF),
             value_marks=(Mark(0.0, (0.0,)),), slope_marks=(Mark(0.0, (0.0,)),), fn_error=rounded, slope_error=rounded,
+            bend=bends.power(int(exponent)),
         )  # fmt: skip
     if whole:
         even = int(exponent) % 2 == 0

@@ -9,7 +9,7 @@ from fractions import Fraction
 import torch
 
 from lipaudit.numerics.rounding import U, down, up
-from lipaudit.ops import activations
+from lipaudit.ops import activations, bends
 from lipaudit.ops.scalar import Mark, Scalar
 
 KAPPA = 0.044715
@@ -24,7 +24,8 @@ def gelu_tanh_near(kappa: float, off: float) -> Scalar:
 
     With u = c (y + k y^3): |d slope / dk| <= e^-|u| (4 c |y|^3 + c^2 y^4 (1 + 3 k y^2)) < 8 and
     |d value / dk| <= c y^4 e^-|u| < 2 (u >= c |y|), so the ranges for 0.044715, read from this function's own values at
-    the ends of an interval, hold with room of twice 8 and twice 2 times the distance.
+    the ends of an interval, hold with room of twice 8 and twice 2 times the distance. |d bend / dk| is likewise at most
+    e^-|u| (c |y|^3 (2 u' + 6 c k y^2 + |y| u'^2) + 12 c y^2 + 6 c |y|^3 u' + c y^4 u'^2 / 2) < 15.
     """
     distance = abs(kappa - KAPPA) + off
     if not distance <= FARTHEST:
@@ -52,6 +53,7 @@ def gelu_tanh_near(kappa: float, off: float) -> Scalar:
         slope_span=(down(slopes[0] - 4.0 * room), up(slopes[1] + 4.0 * room)),
         fn_error=(known.fn_error[0], known.fn_error[1] + room / U),
         slope_error=(known.slope_error[0], known.slope_error[1] + 4.0 * room / U),
+        bend=bends.gelu_tanh(kappa, 8.0 * room / U),
     )
 
 

@@ -34,6 +34,20 @@ class Mark:
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
+class Bend:
+    """The second derivative of a function whose first is continuous: its fields are as those of `Scalar`.
+
+    It may jump, at marks of both sides' values.
+    """
+
+    fn: Function
+    limits: tuple[Number, Number]
+    marks: tuple[Mark, ...]
+    error: tuple[float, float]
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
 class Scalar:
     """A scalar function, applied to every entry, with the facts that determine all its rules.
 
@@ -44,6 +58,7 @@ class Scalar:
     span, slope_span: outward-rounded ranges over the whole line, to intersect with.
     domain: where the function is defined and locally Lipschitz (open interval); poles: points it is not defined at.
     period: of extremal marks, for sine and cosine: marks repeat every `period`.
+    bend: its second derivative; None where the first jumps, or where no second one is written down.
     """
 
     name: str
@@ -60,6 +75,7 @@ class Scalar:
     domain: tuple[float, float] = (-math.inf, math.inf)
     poles: tuple[float, ...] = ()
     period: float | None = None
+    bend: Bend | None = None
 
     def value_range(self, box: Box) -> Box:
         """A box around fn over the box, entrywise."""
@@ -68,6 +84,16 @@ class Scalar:
     def slope_range(self, box: Box) -> Box:
         """A box around every derivative met in the closed box, both sides' at a kink (Clarke's interval)."""
         return self._hull(self.derivative, box, self.slope_limits, self.slope_marks, self.slope_span, self.slope_error)
+
+    def bend_range(self, box: Box) -> Box | None:
+        """A box around every second derivative met, both sides' where it jumps; None where `bend` is.
+
+        By the mean value theorem (f'(x) - f'(y)) / (x - y) is in it for any two points of the box.
+        """
+        if self.bend is None:
+            return None
+        own = self.bend
+        return self._hull(own.fn, box, own.limits, own.marks, (-math.inf, math.inf), own.error)
 
     def _hull(
         self,

@@ -107,6 +107,18 @@ class Ball:
             step = torch.where(free > 0, free * scale, room)
         return torch.where(rows > 0, -step, step)
 
+    def split(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(g outside S [B, R, n], at least the sum over S of g_i d_i [B, R]) for the rows g, of balls of l2.
+
+        S: the entries that the steepest point of the ball would carry over the domain's edge, as in `widths`.
+        """
+        if self.domain is None:
+            return rows, torch.zeros(rows.shape[:2], dtype=torch.float64)
+        size, room = self._rooms(rows, self.box())
+        free = self._free(size, room) != 0
+        stopped = torch.where(free, 0.0, size * room).sum(2) * up(1.0 + gamma(rows.shape[2] + 4))
+        return torch.where(free, rows, 0.0), tensor_up(stopped)
+
     def _rooms(self, rows: torch.Tensor, box: Box) -> tuple[torch.Tensor, torch.Tensor]:
         """|g|, and how far each entry can go where g rises."""
         up_room = tensor_up(box.upper - self.centre).clamp(min=0.0).flatten(1)[:, None]

@@ -87,13 +87,18 @@ def magnitudes(graph: Graph, boxes: Sequence[Box], seeds: torch.Tensor | None = 
         yield pulled(graph, boxes, chosen.expand(batch, -1, *graph.output_shape)).magnitude()
 
 
-def pulled(graph: Graph, boxes: Sequence[Box], seeds: torch.Tensor) -> Rows:
-    """The rows seeds [B, K, *output_shape] of the output's Jacobian, pulled to the input: [B, K, *input_shape]."""
+def pulled(graph: Graph, boxes: Sequence[Box], seeds: torch.Tensor, met: dict[int, Rows] | None = None) -> Rows:
+    """The rows seeds [B, K, *output_shape] of the output's Jacobian, pulled to the input: [B, K, *input_shape].
+
+    met: filled, where given, with the rows by every value on the way.
+    """
     held: dict[int, Rows] = {graph.output: Rows(seeds, torch.zeros_like(seeds))}
     for place in range(graph.output, 0, -1):
         rows = held.pop(place, None)
         if rows is None:
             continue
+        if met is not None:
+            met[place] = rows
         node = graph.nodes[place - 1]
         args = tuple(boxes[i] for i in node.inputs)
         for i, part in zip(node.inputs, pull(node.op, args, rows), strict=True):
