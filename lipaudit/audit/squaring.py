@@ -135,10 +135,13 @@ class Squares:
         return best
 
     def _around(self, radius: float) -> _Around:
+        """Raises Late, and Unknown where quadratic forms have nothing to add."""
         ball = Ball(self.point, torch.tensor([radius], dtype=torch.float64), Norm.L2, self.domain)
         around = near(self.graph, ball, self.weights, self.deadline)
         drops = drops_of(around, self.seeds, 1.0 / self.margins.clamp_min(1e-150).square(), STEPS)[0]
         problem, asked = around.reduced(self.seeds)
+        if not bool(problem.bent.any()):  # of slopes' ranges alone, lines and the ellipsoid know as much
+            raise Unknown("no neuron is two half-lines")
         return _Around(problem, asked, numbered(around.joined, problem, 0), drops)
 
     def _time(self, around: _Around) -> bool:
