@@ -168,7 +168,8 @@ class Search:
             return
         sides = sides.at(left)
         slopes = self.cells.slopes(sides)
-        bounds = torch.minimum(norms_of(slopes, self.norm), above[left])
+        own = norms_of(slopes, self.norm)
+        bounds = torch.where(own <= above[left], own, above[left])  # also where it overflowed to no number
         score = scores(slopes, sides, self.norm)
         best = score.amax(1) if score.shape[1] else bounds.new_zeros(len(left))
         which = score.argmax(1) if score.shape[1] else torch.zeros(len(left), dtype=torch.int64)

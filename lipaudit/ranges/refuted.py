@@ -58,6 +58,9 @@ def tightened(cells: Cells, sides: Sides) -> tuple[Sides, torch.Tensor, Halves]:
     bottom = tensor_down(tensor_down(start - below) + (low - room))
     top = tensor_up(tensor_up(start + above) + (high + room))
     bottom, top = tensor_down(bottom - bottom.abs() * 2.0**-50), tensor_up(top + top.abs() * 2.0**-50)
+    # where the squares of a length overflow nothing is known: a range that is not a number would count as decided
+    bottom = torch.where(bottom.isfinite(), bottom, -torch.inf)
+    top = torch.where(top.isfinite(), top, torch.inf)
     alive = ~(((sides.signs > 0) & (top < 0)) | ((sides.signs < 0) & (bottom > 0))).any(1)
     new_low, new_high = torch.maximum(bottom, sides.low), torch.minimum(top, sides.high)
     # beyond rounding, only an empty cell has a range that is none

@@ -12,11 +12,13 @@ import torch
 from lipaudit.engines.splitting import Search
 from lipaudit.graph.simplify import simplify
 from lipaudit.numerics.norms import Norm
+from lipaudit.ranges.ball import Ball
 from lipaudit.ranges.cells import Cells
 from lipaudit.ranges.entries import Unknown
 from lipaudit.ranges.near import near
 from lipaudit.ranges.rows import Weights
 from tests.cases.graphs import FAMILIES
+from tests.engines.test_entrywise import mlp
 from tests.laws import exact_laws, splitting_laws
 from tests.laws.region_laws import ball_around, slopes_hold, units
 from tests.planted import Plant
@@ -76,3 +78,16 @@ def test_a_planted_mistake_is_seen(plant: Plant, tmp_path: Path) -> None:
         plant.patch(patch)
         with pytest.raises(AssertionError):
             plant.law(tmp_path)
+
+
+@pytest.mark.parametrize("norm", Norm)
+@pytest.mark.parametrize("radius", [1e100, 1e160, 1e300])
+def test_where_squares_overflow_nothing_counts_as_decided(norm: Norm, radius: float) -> None:
+    graph, _ = mlp(8, 16, 12, 4)
+    centre = torch.zeros(1, *graph.input_shape, dtype=torch.float64)
+    found = []
+    for size in (1.0, radius):
+        ball = Ball(centre, torch.full((1,), size, dtype=torch.float64), norm)
+        (cells,) = Cells.of(near(graph, ball, Weights()), units(graph, 1))
+        found.append(Search(cells, norm, 40, time.monotonic() + 60.0).run())
+    assert found[1].value >= found[0].met
