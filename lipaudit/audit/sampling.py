@@ -96,7 +96,8 @@ def local(
             lower = as_attained(inside, "balls", "slope between two points of a ball", searched)
     said = list(assumptions(target))
     if (strays := outside(points, target)) > 0:
-        said.append(f"{strays} of the inputs lie outside the declared domain")
+        more = "" if radius is None else "; where a ball has no part of it, nothing is attained there"
+        said.append(f"{strays} of the inputs lie outside the declared domain{more}")
     if picked is not None:
         said.append(drawing(len(picked), len(inputs), settings.seed))
     return AuditReport(
