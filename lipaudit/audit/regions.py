@@ -32,6 +32,7 @@ from lipaudit.ranges.rows import Weights
 from lipaudit.report.report import Regions
 
 GLOBAL = "the bound over the whole domain"
+UNREACHED = f"{GLOBAL}: the budget did not reach the ball"
 SHARE = 1.0 / 3.0
 """Of the budget, for the bound over the whole domain that no ball's may exceed."""
 
@@ -108,7 +109,8 @@ def regions(
     whole = whole_bound(Problem.over(graph, norm, target.region, settings.budget * SHARE, settings.limits))
     ways = [way for way in WAYS if norm in way.norms]
     values = torch.full((len(points),), whole, dtype=torch.float64)
-    chosen = torch.full((len(points),), len(ways) + 2, dtype=torch.int64)
+    looked_at, unreached = len(ways) + 2, len(ways) + 3
+    chosen = torch.full((len(points),), unreached, dtype=torch.int64)
     weights = Weights(OperatorNorms(replace(settings.limits, deadline=deadline)))
     met = torch.full_like(points, torch.nan)
     worth, split_seconds = dict[int, float](), settings.budget * SPLIT_SHARE / max(1, len(points))
@@ -122,6 +124,7 @@ def regions(
                 _take(values[rows], chosen[rows], place, way, problem, around)
         except Late:
             break
+        chosen[rows].masked_fill_(chosen[rows] == unreached, looked_at)
         worth[rows.start] = split_seconds / cost(around.joined.size, around.joined.size, centre[0].numel())
         if progress is not None:
             progress(rows.stop)
@@ -132,7 +135,7 @@ def regions(
         if not _divide(values[rows], chosen[rows], met[rows], len(ways), graph, ball, weights, split_seconds, deadline):
             break
     nothing = np.zeros(len(points))  # is attained yet
-    labels = (*(way.label for way in ways), ENDED, STOPPED, GLOBAL)
+    labels = (*(way.label for way in ways), ENDED, STOPPED, GLOBAL, UNREACHED)
     return Regions(source, radius, values.numpy(), labels, chosen.numpy(), nothing, time.monotonic() - started), met
 
 

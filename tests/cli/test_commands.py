@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from lipaudit.cli import main
+from lipaudit.ranges.joined import Late
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 POLICY = """
@@ -120,6 +121,17 @@ def test_local_certifies_balls(capsys: Captured, folder: Path) -> None:
     places = [int(line.split(",")[0]) for line in lines[1:]]
     assert places == sorted(set(places))
     assert max(places) > 7  # drawn, not the first ones
+
+
+def test_local_says_which_balls_the_budget_did_not_reach(
+    capsys: Captured, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*_: object) -> None:
+        raise Late
+
+    monkeypatch.setattr("lipaudit.audit.regions.near", late)
+    out = answer(capsys, 0, "local", "digits_mlp.onnx", "--inputs", "digits_mlp.npz:x", "--radius", "0.5", "-q")[0]
+    assert "by 20 the bound over the whole domain: the budget did not reach the ball" in " ".join(out.split())
 
 
 def test_a_model_that_the_configuration_does_not_name_is_its_own(capsys: Captured, folder: Path) -> None:
