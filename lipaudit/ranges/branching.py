@@ -176,7 +176,9 @@ def _chosen(halved: Halved, nodes: _Nodes, effort: Effort) -> torch.Tensor:
     most = nodes.loss.topk(min(TRIED, nodes.loss.shape[1]), 1)
     tried = most.indices.shape[1]
     each = torch.arange(len(nodes.which)).repeat_interleave(tried)
-    pairs = _children(nodes.rows(each), most.indices.flatten())
+    # a neuron that loses nothing may be one that has no sides: the first stands for it
+    indices = torch.where(most.values > 0, most.indices, most.indices[:, :1])
+    pairs = _children(nodes.rows(each), indices.flatten())
     effort.spend(halved, len(pairs.which), 0)
     guess = climbed(halved, pairs.which, pairs.signs, pairs.share, pairs.held, 0)
     right, left = guess.value.reshape(2, len(nodes.which), tried)

@@ -25,6 +25,7 @@ from lipaudit.ops.affine import Affine
 from lipaudit.ops.elementwise import Elementwise
 from lipaudit.ranges.ball import Ball
 from lipaudit.ranges.rows import Weights
+from tests.cases.graphs import Sketch
 from tests.engines.test_entrywise import mlp
 from tests.laws.region_laws import classes_hold, grown_radii
 
@@ -114,6 +115,17 @@ def test_what_cannot_be_split_is_left_as_it_is() -> None:
     assert further(known, everyone, smooth, never, math.inf, 1.0, None) is known
     nothing = Grown(torch.tensor([0.0, math.inf], dtype=torch.float64), 0)
     assert further(nothing, everyone.expand(2), diamond(), never, math.inf, 1.0, None).raised == 0
+
+
+def test_a_neuron_without_sides_beside_others_is_not_split() -> None:
+    for seed in range(3):
+        s = Sketch((2,), seed)
+        first = s.dense(0, 3)
+        both = s.concat(s.function(first, activations.relu()), s.function(first, activations.sigmoid()))
+        graph = s.graph(s.dense(s.function(s.dense(both, 2), activations.relu()), 2))
+        one = sample(graph, Norm.LINF)
+        one = replace(one, margins=torch.full_like(one.margins, 0.5))
+        assert raised(one, 1e-3, 2e9) > 1e-3
 
 
 def test_no_work_and_a_deadline_that_has_passed_leave_what_was_known() -> None:
