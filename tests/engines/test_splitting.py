@@ -57,6 +57,7 @@ def test_no_slope_met_in_a_ball_exceeds_it(norm: Norm) -> None:
 def test_no_weights_prove_a_cell_empty_that_holds_a_point() -> None:
     for seed in range(12):
         splitting_laws.cells_hold_their_points(seed)
+        splitting_laws.cells_hold_their_points(seed, "concave")
 
 
 def test_rows_on_sides_are_within_their_errors() -> None:

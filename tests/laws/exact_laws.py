@@ -26,6 +26,7 @@ HINGES: dict[str, tuple[Scalar, float, float]] = {
     "relu": (activations.relu(), 0.0, 1.0),
     "leaky": (activations.leaky_relu(0.125), 0.125, 1.0),
     "abs": (activations.absolute(), -1.0, 1.0),
+    "concave": (activations.leaky_relu(2.0), 2.0, 1.0),
 }
 
 

@@ -63,6 +63,7 @@ def rows_hold(around: Near, seed: int, count: int = 60) -> None:
     assert bool(((v >= problem.range.lower[:, None] - room) & (v <= problem.range.upper[:, None] + room)).all())
     assert bool(((w >= problem.low[:, None] - room) & (w <= problem.high[:, None] + room)).all())
     assert bool((w.abs() <= problem.spread[:, None] * rise.abs() + room).all())
+    assert bool((rise.abs() <= problem.reach[:, None] + room).all())
     signs = torch.where(problem.bent.unsqueeze(1), (v - problem.knot.unsqueeze(1)).sign(), 0.0)
     slopes = torch.randn(v.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     for number in range(0, count, 7):

@@ -108,9 +108,10 @@ def rows_hold(seed: int) -> None:
         assert abs(off[n]) <= spare[2], f"the start of row {row} is off by more than its error"
 
 
-def cells_hold_their_points(seed: int) -> None:
+def cells_hold_their_points(seed: int, kind: str = "") -> None:
     """A cell that holds a point has its values in its ranges, and no weights, of whatever sign, prove it empty."""
     small = draw(seed)
+    small = small._replace(kind=kind or small.kind)
     for norm in Norm:
         ball = ball_of(small, norm, seed)
         (cells,) = Cells.of(near(small.graph(), ball, Weights()), units(small.graph(), 1))

@@ -11,7 +11,7 @@ from lipaudit.numerics.norms import Norm
 from lipaudit.ranges.ball import Ball
 from lipaudit.ranges.entries import Unknown
 from lipaudit.ranges.near import Near, near
-from lipaudit.ranges.rows import Weights
+from lipaudit.ranges.rows import Weights, pulled
 from tests.cases.graphs import FAMILIES, Family
 from tests.engines.test_entrywise import mlp
 from tests.laws.reduced_laws import rows_hold, rows_hold_exactly
@@ -32,6 +32,19 @@ def test_the_rows_are_the_network(family: Family, norm: Norm) -> None:
 @pytest.mark.parametrize("norm", Norm)
 def test_the_slack_covers_what_was_rounded(norm: Norm) -> None:
     rows_hold_exactly(norm)
+
+
+def test_the_slack_counts_what_was_rounded_at_every_neuron() -> None:
+    graph, _ = mlp(6, 9, 8, 3)
+    there = around(graph, 1.0)
+    problem, asked = there.reduced(units(graph, 2))
+    rows = pulled(graph, there.secants, there.weights, graph.output, units(graph, 2))
+    most = torch.maximum(-problem.low, problem.high)
+    total = rows.input_error * there.ball.reach()[:, None]
+    for place, columns in zip(there.joined.places, problem.columns, strict=True):
+        assert bool((rows.errors[place] > 0).all())
+        total = total + rows.errors[place] * torch.linalg.vector_norm(most[:, columns], dim=1)[:, None]
+    assert bool((asked.slack >= total).all())
 
 
 def test_neurons_of_one_node_read_none_of_each_other() -> None:
